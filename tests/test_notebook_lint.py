@@ -1,0 +1,145 @@
+"""The notebooks keep the rules of `notebook_lint.py`, and every rule notices what it is there for."""
+
+import base64
+import copy
+import json
+
+import nbformat
+import pytest
+from conftest import ROOT
+from notebook_lint import cost_card, lint
+
+from dislib._course import setup_cell
+
+NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
+CARD = "| Scale | Time | Memory | Download |\n|---|---|---|---|\n| embedded, two cores | 3 min | 2 GB | nothing |\n"
+
+
+def text(source):
+    return {"cell_type": "markdown", "id": "t", "metadata": {}, "source": source}
+
+
+def code(source, count, *outputs):
+    return {"cell_type": "code", "id": "c", "metadata": {}, "source": source, "execution_count": count,
+            "outputs": list(outputs)}
+
+
+def picture(mimetype="image/png", size=100):
+    return {"output_type": "display_data", "metadata": {},
+            "data": {mimetype: base64.b64encode(bytes(size)).decode() if "svg" not in mimetype else "<svg/>"}}
+
+
+def good():
+    """A small notebook that nobody can complain about. Cells: 0 title, 1 setup, 2 heading, 3 check, 4 picture."""
+    stream = {"output_type": "stream", "name": "stdout", "text": "2\n"}
+    return {"nbformat": 4, "nbformat_minor": 5,
+            "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+            "cells": [text("# A title\n![Open in Colab](badge.svg)\n\n" + CARD),
+                      code(setup_cell("ada/course"), 1),
+                      text("## Part\n\n```\n# no heading\n```\n### Smaller part"),
+                      code("# NBVAL_CHECK_OUTPUT\nprint(1 + 1)", 2, stream),
+                      code("%matplotlib inline\n%time x = 5 % 3", 3, picture())]}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook(path):
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    nbformat.validate(notebook)
+    assert lint(notebook) == []
+
+
+def test_a_good_notebook_passes():
+    assert lint(good()) == []
+
+
+def test_sources_may_be_lists_of_lines():
+    notebook = good()
+    for cell in notebook["cells"]:
+        cell["source"] = cell["source"].splitlines(keepends=True)
+    assert lint(notebook) == []
+
+
+def test_cost_card_is_read():
+    assert cost_card(good()) == [{"scale": "embedded, two cores", "time": "3 min", "memory": "2 GB",
+                                  "download": "nothing"}]
+
+
+def replace(i, **keys):
+    return lambda notebook: notebook["cells"][i].update(keys)
+
+
+def then(i, more):
+    """Append text to a cell's source."""
+    return lambda notebook: notebook["cells"][i].update(source=notebook["cells"][i]["source"] + more)
+
+
+def metadata(**keys):
+    return lambda notebook: notebook["metadata"].update(keys)
+
+
+ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}
+
+SPOILT = {
+    "marker with trailing words": (then(4, "\n# NBVAL_SKIP because slow"), "not a marker nbval knows"),
+    "marker that does not exist": (then(4, "\n# NBVAL_IGNORE"), "not a marker nbval knows"),
+    "marker behind code": (then(4, "  # NBVAL_SKIP"), "not a marker nbval knows"),
+    "tag with underscores": (replace(4, metadata={"tags": ["nbval_skip"]}), "unknown tag 'nbval_skip'"),
+    "shell": (then(4, "\n!ls"), "'!ls' outside the setup cell"),
+    "shell into a variable": (then(4, "\nfiles = !ls"), "'!ls' outside the setup cell"),
+    "shell inside a block": (then(4, "\nif x:\n    !ls"), "'!ls' outside the setup cell"),
+    "shell behind a magic": (then(4, "\n%time !ls"), "'!ls' outside the setup cell"),
+    "shell inside a cell magic": (replace(4, source="%%capture out\n!ls"), "'!ls' outside the setup cell"),
+    "shell as a cell magic": (replace(4, source="%%bash\nls"), "magic '%bash'"),
+    "unknown magic": (then(4, "\n%matplotlip inline"), "magic '%matplotlip'"),
+    "pip outside setup": (then(4, "\n%pip install x"), "magic '%pip'"),
+    "code that does not parse": (then(4, "\nx ="), "does not parse"),
+    "long cell": (then(4, "\nx = 1" * 11), "13 lines of code, at most 12"),
+    "long setup": (then(1, "\nx = 1"), "7 lines of code, at most 6"),
+    "empty cell": (replace(4, source="# nothing"), "without code"),
+    "no setup": (replace(1, source="x = 1"), "0 setup cells"),
+    "two setups": (replace(4, source='REPO = "a/b"'), "2 setup cells"),
+    "setup not first": (lambda n: n["cells"].insert(1, n["cells"].pop(3)), "1 setup cells"),
+    "another kernel": (metadata(kernelspec={"name": "my-env"}), "'my-env', not 'python3'"),
+    "no kernel": (metadata(kernelspec={}), "None, not 'python3'"),
+    "widget state": (metadata(widgets={}), "metadata.widgets"),
+    "check without output": (replace(3, outputs=[]), "compares nothing"),
+    "cell never run": (replace(4, execution_count=None), "execution count None, expected 3"),
+    "cells run out of order": (replace(4, execution_count=7), "execution count 7, expected 3"),
+    "nothing stored": (lambda n: [replace(i, outputs=[])(n) for i in (3, 4)], "no outputs are stored"),
+    "SVG": (replace(4, outputs=[picture("image/svg+xml")]), "image/svg+xml output"),
+    "traceback": (replace(4, outputs=[ERROR]), "a stored ValueError"),
+    "big picture": (replace(4, outputs=[picture(size=150_001)]), "a picture of 150 kB"),
+    "big JPEG": (replace(4, outputs=[picture("image/jpeg", size=200_000)]), "a picture of 200 kB"),
+    "big notebook": (replace(4, outputs=[picture(size=140_000)] * 11), "the notebook has 2.1 MB"),
+    "picture without alt text": (then(2, "\n![](a.png)"), "alt text ''"),
+    "alt text that says nothing": (then(2, "\n![figure](a.png)"), "alt text 'figure'"),
+    "HTML picture without alt text": (then(2, '\n<img src="a.png">'), "alt text ''"),
+    "second title": (then(2, "\n# Another"), "a second title, 'Another'"),
+    "heading that jumps": (then(0, "\n### Deep"), "jumps from level 1 to 3"),
+    "no title": (replace(0, source="Hello\n\n" + CARD), "does not begin with a title"),
+    "no cost card": (replace(0, source="# A title"), "no cost card"),
+    "cost card too late": (lambda n: (replace(0, source="# A title")(n), then(2, "\n\n" + CARD)(n)), "no cost card"),
+    "cost card with a hole": (replace(0, source="# A title\n\n" + CARD.replace("2 GB", "")), "no memory for"),
+    "cost card without a unit": (replace(0, source="# A title\n\n" + CARD.replace("3 min", "short")),
+                                 "written '3 min'"),
+}
+
+
+@pytest.mark.parametrize("spoil, complaint", SPOILT.values(), ids=SPOILT)
+def test_lint_notices(spoil, complaint):
+    notebook = good()
+    spoil(notebook)
+    found = lint(notebook)
+    assert any(complaint in each for each in found), found
+
+
+def test_an_error_that_is_meant_may_be_stored():
+    notebook = copy.deepcopy(good())
+    replace(4, outputs=[ERROR, picture()], metadata={"tags": ["raises-exception"]})(notebook)
+    assert lint(notebook) == []
+
+
+def test_a_skipped_cell_need_not_have_run():
+    notebook = good()
+    notebook["cells"].insert(4, code("# NBVAL_SKIP\ntrain_for_hours()", None))
+    assert lint(notebook) == []
