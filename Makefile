@@ -76,5 +76,5 @@ $(PY):
 		echo "The course needs Python 3.10 or newer, $(PYTHON) is $$($(PYTHON) -V). Try: make lab PYTHON=python3.12"; exit 1; }
 	@echo "==> Creating $(VENV) with $$($(PYTHON) -V)."
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
-		echo "$(PYTHON) cannot make a virtual environment. On Debian and Ubuntu: sudo apt install python3-venv"; \
+		echo "$(PYTHON) has no venv. On Debian and Ubuntu: sudo apt install python3-venv"; \
 		exit 1; }

@@ -125,7 +125,7 @@ def short_cells(notebook):
         if not lines:
             problems.append(f"cell {i}: a code cell without code")
         if len(lines) > limit:
-            problems.append(f"cell {i}: {len(lines)} lines of code, at most {limit}; what is not the idea goes to dislib")
+            problems.append(f"cell {i}: {len(lines)} lines of code, at most {limit}; the rest goes to dislib")
     return problems
 
 
