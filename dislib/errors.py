@@ -1,0 +1,47 @@
+"""What goes wrong in words: one error a reader can mend, one warning worth reading."""
+
+
+class DislibError(ValueError):
+    """Something the caller can mend. The message names the thing, its value and the mend.
+
+    `exit_code` is what `python -m dislib` returns: 2 for a call or an input that is wrong,
+    1 for work that failed although the call was right.
+    """
+
+    exit_code = 2
+
+
+class ImageError(DislibError):
+    """An image file, or a folder of them, that cannot be used."""
+
+
+class PromptError(DislibError):
+    """A file of prompts or captions, or a list of seeds, that cannot be read."""
+
+
+class ModelError(DislibError):
+    """A pipeline that cannot be found, reached or used."""
+
+
+class PriorError(DislibError):
+    """A style prior that cannot be computed, read or used with this model."""
+
+
+class SamplerError(DislibError):
+    """A sampler that is not deterministic, or settings no sampler can follow."""
+
+
+class OutputError(DislibError):
+    """A place that cannot be written to: a full disk, a missing right, a folder in use."""
+
+    exit_code = 1
+
+
+class DislibWarning(UserWarning):
+    """The work goes on, but a reader should know this (a truncated prompt, say)."""
+
+
+def shorten(text, limit=60):
+    """`text` in one printable line of at most `limit` characters, for use in a message."""
+    line = " ".join(str(text).split()).encode("utf-8", "backslashreplace").decode()
+    return line if len(line) <= limit else line[: limit - 3] + "..."

@@ -1,0 +1,146 @@
+"""Files that are either whole or not there: atomic writes, checks before long work, checksums."""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from .errors import DislibError, OutputError
+
+CHECKSUMS = "CHECKSUMS.sha256"
+
+
+def write_atomic(path, data):
+    """Write `data` (bytes) to `path` whole or not at all.
+
+    The bytes go to `.NAME.partial` beside it, reach the disk, and are then renamed, so that a kill, a crash or
+    a full disk never leaves half a file under the final name.
+
+    Raises:
+        OutputError: the folder cannot be written to or the disk is full; nothing is left behind.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with open(partial, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path}: {_why(error)}") from error
+
+
+def write_json(path, value):
+    """Write `value` as indented UTF-8 JSON, atomically."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomic(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_png(path, image):
+    """Write a PIL image as PNG, atomically."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    write_atomic(path, buffer.getvalue())
+
+
+def check_output_file(path, *, suffix):
+    """Make sure, before long work, that a file can be written at `path`; returns it as a Path.
+
+    Raises:
+        OutputError: `path` is a folder, lacks `suffix`, or its folder cannot be made or written to.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file in it, such as {path / ('prior' + suffix)}")
+    if path.suffix != suffix:
+        raise OutputError(f"the output {path} should end in {suffix}; call it {path.name}{suffix}")
+    check_output_folder(path.parent)
+    return path
+
+
+def check_output_folder(path):
+    """Make sure that files can be written in the folder `path`, without creating it; returns it as a Path.
+
+    Raises:
+        OutputError: something on the way is a file, or the folder (or its nearest existing parent) refuses files.
+    """
+    path = Path(path).expanduser()
+    folder = path
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    try:
+        # Only a real attempt tells: root, read-only disks and network folders make permission bits lie.
+        with tempfile.TemporaryFile(dir=folder):
+            return path
+    except OSError as error:
+        raise OutputError(f"cannot write in {path}: {_why(error, folder)}; choose another folder") from error
+
+
+def make_folder(path):
+    """Create the folder `path` with its parents, if need be; returns it as a Path."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot create the folder {path}: {_why(error)}") from error
+    return Path(path)
+
+
+def sha256(path):
+    """The SHA-256 of a file as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_checksums(data, folders=("tiny-sd", "judge")):
+    """Write `data/CHECKSUMS.sha256` for every file of the model `folders`, in the format of `sha256sum`.
+
+    Call it whenever weights are replaced; `sha256sum -c CHECKSUMS.sha256` inside `data` checks the same.
+    """
+    data = Path(data)
+    files = sorted(f for name in folders for f in (data / name).rglob("*") if f.is_file() and f.name[0] != ".")
+    lines = [f"{sha256(file)}  {file.relative_to(data).as_posix()}\n" for file in files]
+    write_atomic(data / CHECKSUMS, "".join(lines).encode())
+
+
+def check_checksums(data):
+    """Compare the model files with `data/CHECKSUMS.sha256`; returns (number of files, list of what is wrong).
+
+    Raises:
+        DislibError: the list itself is missing or is not in the format of `sha256sum`.
+    """
+    data, wrong = Path(data), []
+    try:
+        lines = (data / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+        pairs = [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1].lstrip("*")) for line in lines if line.strip()]
+    except (OSError, IndexError, UnicodeDecodeError) as error:
+        raise DislibError(f"cannot read the checksums in {data / CHECKSUMS}: {error}; get the file again") from error
+    for digest, name in pairs:
+        if not (data / name).is_file():
+            wrong.append(f"{name} is missing")
+        elif sha256(data / name) != digest:
+            wrong.append(f"{name} has changed")
+    return len(pairs), wrong
+
+
+def _why(error, folder=None):
+    """An OSError in words."""
+    where = folder or error.filename or ""
+    return {
+        errno.ENOSPC: "the disk is full; free some space and run the same command again",
+        getattr(errno, "EDQUOT", -1): "the disk quota is used up; free some space and run the same command again",
+        errno.EFBIG: "the file would be larger than this account may write",
+        errno.EACCES: f"no right to write in {where}",
+        errno.EPERM: f"no right to write in {where}",
+        errno.EROFS: f"{where} is on a read-only disk",
+        errno.ENOTDIR: f"{where} is a file, not a folder",
+        errno.EEXIST: f"{where} is a file, not a folder",
+        errno.ELOOP: f"{where} is a symbolic link that leads to itself",
+    }.get(error.errno, error.strerror or str(error))
