@@ -31,7 +31,7 @@ help:
 
 lab: $(VENV)/.lab-ready
 	@echo "==> Opening JupyterLab on notebook 00 (Ctrl-C twice here to stop it)."
-	@$(PY) -m jupyterlab $(AS_ROOT) --ServerApp.root_dir="$(CURDIR)" notebooks/00_start_here.ipynb $(LAB_ARGS)
+	@$(PY) -m jupyterlab $(AS_ROOT) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(LAB_ARGS)
 
 test: $(VENV)/.test-ready
 	@echo "==> Running the tests and $(words $(NOTEBOOKS)) notebooks."
@@ -73,7 +73,7 @@ $(PY):
 	@command -v $(PYTHON) >/dev/null || { \
 		echo "There is no '$(PYTHON)' here. Name your Python: make lab PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-		echo "The course needs Python 3.10 or newer, $(PYTHON) is $$($(PYTHON) -V). Try: make lab PYTHON=python3.12"; exit 1; }
+		echo "The course needs Python 3.10 or newer; this is $$($(PYTHON) -V). Try: make lab PYTHON=python3.12"; exit 1; }
 	@echo "==> Creating $(VENV) with $$($(PYTHON) -V)."
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "$(PYTHON) has no venv. On Debian and Ubuntu: sudo apt install python3-venv"; \
