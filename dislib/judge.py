@@ -1,0 +1,214 @@
+"""The judge: any CLIP model that looks at pictures and gives features, CLIP scores and zero-shot answers.
+
+It judges and nothing else: no part of it takes part in making the pictures. Features are plain numpy arrays.
+"""
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from .errors import DislibError, ModelError, shorten
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A CLIP model and its processor; made by `load_judge`."""
+
+    model: Any
+    processor: Any
+    name: str = "judge"
+
+    @property
+    def device(self):
+        """Where the model runs."""
+        return next(self.model.parameters()).device
+
+
+def load_judge(path=None, *, device=None):
+    """Load a CLIP in float32, ready to judge.
+
+    Args:
+        path: a folder, or a hub id such as "openai/clip-vit-large-patch14"; None is the judge shipped in `data/`.
+        device: where it runs; by default what `pick_device` finds.
+
+    Raises:
+        ModelError: no CLIP there, or a hub id that is not in the cache and no network.
+    """
+    import torch
+    from transformers import CLIPModel, CLIPProcessor
+
+    from .models import data_dir, pick_device
+
+    path = data_dir() / "judge" if path is None else path
+    try:
+        with _quiet_loading():
+            # The dtype is said aloud: "auto" would load half-precision files as half, which CPUs do slowly.
+            # The PIL processor is asked for because the torchvision one resizes to slightly other pixels.
+            model = CLIPModel.from_pretrained(path, dtype=torch.float32, use_safetensors=True)
+            processor = CLIPProcessor.from_pretrained(path, backend="pil")
+    except Exception as error:  # the libraries raise OSError, ValueError, KeyError, HTTP errors... for one cause each
+        raise ModelError(
+            f"no CLIP model can be loaded from {path}; give a folder saved by `save_pretrained` (model and processor),"
+            f" or a hub id that is cached or reachable ({shorten(error, 200)})"
+        ) from error
+    return Judge(model.eval().requires_grad_(False).to(device or pick_device()), processor, Path(path).name)
+
+
+@contextmanager
+def _quiet_loading():
+    """transformers draws a bar per model on stderr, which a notebook would keep for ever."""
+    from transformers.utils import logging
+
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()
+
+
+def image_features(images, judge, *, kind="pooled", batch_size=64):
+    """Features of pictures, `(n, d)` float32.
+
+    Args:
+        images: PIL pictures or uint8 arrays `(h, w, 3)`; read batch by batch, so a generator will do.
+        kind: "pooled", the vision tower's pooled output (for FID and KID), or "projected", the vector in the space
+            shared with text, scaled to length 1 (for MMD, CLIP score, zero-shot).
+
+    Raises:
+        DislibError: no images, float pixels, an unknown kind, or features that are not finite.
+    """
+    import torch
+
+    embed = {"pooled": _pooled, "projected": _projected}.get(kind)
+    if embed is None:
+        raise DislibError(f"kind='{kind}' is unknown; use 'pooled' (FID, KID) or 'projected' (MMD, CLIP score)")
+    batches = []
+    with torch.inference_mode():
+        for batch in _batches(images, batch_size):
+            pixels = judge.processor(images=batch, return_tensors="pt")["pixel_values"]
+            batches.append(embed(judge.model, pixels.to(judge.device)).float().cpu().numpy())
+    if not batches:
+        raise DislibError("no images to take features of: the list is empty")
+    features = np.concatenate(batches)
+    check_finite(features, "images")
+    return features
+
+
+def text_features(prompts, judge, *, batch_size=256):
+    """Projected features of texts, scaled to length 1: `(n, d)` float32. Long texts are cut at the tokenizer's limit."""
+    import torch
+
+    batches = []
+    with torch.inference_mode():
+        for start in range(0, len(prompts), batch_size):
+            tokens = judge.processor(
+                text=list(prompts[start : start + batch_size]), padding=True, truncation=True, return_tensors="pt"
+            ).to(judge.device)
+            batches.append(_unit(_vector(judge.model.get_text_features(**tokens))).float().cpu().numpy())
+    return np.concatenate(batches)
+
+
+def _pooled(model, pixels):
+    return model.vision_model(pixel_values=pixels).pooler_output
+
+
+def _projected(model, pixels):
+    return _unit(_vector(model.get_image_features(pixel_values=pixels)))
+
+
+def _vector(output):
+    """transformers 5 wraps the projected vector in an object, transformers 4 returned it bare."""
+    return getattr(output, "pooler_output", output)
+
+
+def _unit(x):
+    return x / x.norm(dim=-1, keepdim=True)
+
+
+def _batches(images, size):
+    if isinstance(images, Image.Image):
+        raise DislibError("got one picture where a list of pictures is expected; pass [picture]")
+    images = iter(images)
+    index = 0
+    while batch := [as_picture(image, index + k) for k, image in enumerate(islice(images, size))]:
+        index += len(batch)
+        yield batch
+
+
+def as_picture(image, index):
+    """An RGB picture of a PIL picture or a uint8 array `(h, w, 3)`; `index` is for the error message."""
+    if isinstance(image, Image.Image):
+        return image.convert("RGB")
+    array = np.asarray(image)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
+        # CLIP's processor divides by 255: floats in [0, 1] would silently become a nearly black picture.
+        raise DislibError(
+            f"image {index} is {array.dtype} of shape {array.shape}; pass PIL pictures or uint8 arrays (h, w, 3)"
+        )
+    return Image.fromarray(array)
+
+
+def clip_scores(images, prompts, judge, *, batch_size=64):
+    """CLIP score of every picture with its own prompt: `100 cos(image, text)`, `(n,)` float64.
+
+    One number a picture and no clipping at 0, so that the mean is the usual score and bands can be drawn from it.
+
+    Args:
+        images: pictures, or their projected features `(n, d)` if you have them already.
+        prompts: one text a picture, in the same order.
+
+    Raises:
+        DislibError: there are not as many prompts as images.
+    """
+    if len(images) != len(prompts):
+        raise DislibError(f"{len(images)} images but {len(prompts)} prompts: pass one prompt an image, in step")
+    pictures = _projected_features(images, judge, batch_size)
+    unique, where = np.unique(np.asarray(prompts, dtype=object).astype(str), return_inverse=True)
+    texts = text_features(unique.tolist(), judge)[where]
+    return 100.0 * np.sum(pictures.astype(np.float64) * texts.astype(np.float64), axis=1)
+
+
+class ZeroShot(NamedTuple):
+    """What the judge answers: `choices (n,)`, the index of the likeliest candidate, and `probabilities (n, k)`."""
+
+    choices: np.ndarray
+    probabilities: np.ndarray
+
+
+def zero_shot(images, candidates, judge, *, batch_size=64):
+    """Which of `candidates` describes each picture: CLIP's own classifier, softmax of the scaled cosines.
+
+    Args:
+        images: pictures, or their projected features `(n, d)`.
+        candidates: at least two texts, the same for all pictures.
+    """
+    if isinstance(candidates, str) or len(candidates) < 2:
+        raise DislibError(f"a choice needs at least two candidate prompts, got {candidates!r}")
+    pictures = _projected_features(images, judge, batch_size).astype(np.float64)
+    scale = float(judge.model.logit_scale.exp())
+    logits = scale * pictures @ text_features(candidates, judge).astype(np.float64).T
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = weights / weights.sum(axis=1, keepdims=True)
+    return ZeroShot(probabilities.argmax(axis=1), probabilities)
+
+
+def _projected_features(images, judge, batch_size):
+    if isinstance(images, np.ndarray) and images.ndim == 2:
+        return images
+    return image_features(images, judge, kind="projected", batch_size=batch_size)
+
+
+def check_finite(x, what):
+    """Raise an error that names the rows of `x (n, d)` holding NaN or infinity."""
+    bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
+    if len(bad):
+        names = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+        raise DislibError(f"features of {len(bad)} {what} are not finite (NaN or inf): {names}; leave those pictures "
+                         "out, or make them again in float32")

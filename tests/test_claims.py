@@ -1,0 +1,134 @@
+"""Every claim holds on data made to have its property, and fails on data made to lack it."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dislib import claims
+from dislib.errors import DislibError
+
+STYLES = {"chalk": (35, 45, 40), "paper": (240, 235, 220), "ocean": (20, 70, 150)}
+
+
+def picture(pixels, *, size=32):
+    image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    return image.resize((size, size), Image.Resampling.NEAREST)
+
+
+def grid(prompts=8, seeds=6, *, seed=40.0, noise=15.0, rng=0):
+    """Pictures of 4 x 4 blocks: a look of the prompt, a look of the seed, and noise, of given strengths."""
+    rng = np.random.default_rng(rng)
+    prompt_look, seed_look = rng.normal(size=(prompts, 1, 4, 4, 3)), rng.normal(size=(1, seeds, 4, 4, 3))
+    noise = noise * rng.normal(size=(prompts, seeds, 4, 4, 3))
+    values = 128 + 25 * prompt_look + seed * seed_look + noise
+    return [[picture(v) for v in row] for row in values]
+
+
+def style_pictures(name, n=5, rng=0):
+    rng = np.random.default_rng(rng)
+    return [picture(np.array(STYLES[name]) + 12 * rng.normal(size=(4, 4, 3))) for _ in range(n)]
+
+
+def prior(mean, std=0.5, n=50):
+    shape = (4, 16, 16)
+    return SimpleNamespace(mean=np.full(shape, mean), std=np.full(shape, std), meta={"n": n})
+
+
+def all_claims():
+    images = {style: style_pictures(style) for style in STYLES}
+    decoded = {style: picture(np.full((4, 4, 3), colour)) for style, colour in STYLES.items()}
+    z = np.random.default_rng(0).normal(size=(100, 4, 1, 1)) * np.ones((1, 1, 16, 16))
+    return [
+        claims.claim_seed_share(grid()),
+        claims.claim_shuffled_is_chance(grid()),
+        claims.claim_name_the_seed(grid()),
+        claims.claim_prior_mean_not_zero(prior(0.8)),
+        claims.claim_prior_shows_palette(decoded, images, blank=picture(np.full((4, 4, 3), 128))),
+        claims.claim_readable_leak(z, sqrt_abar=0.1),
+    ]
+
+
+@pytest.mark.parametrize("claim", all_claims(), ids=lambda c: c.name)
+def test_claims_hold_where_they_should(claim):
+    assert claim, str(claim)
+    assert all(isinstance(x, float) and np.isfinite(x) for x in (claim.value, claim.threshold, claim.control))
+
+
+def test_a_claim_shows_itself():
+    claim = claims.Claim("Snow is white", 0.95, 0.5, 0.1, True, "It was looked at.")
+    assert str(claim) == ("HOLDS: Snow is white. It was looked at. "
+                          "(value 0.95, threshold 0.5, negative control 0.1)")
+    assert claim._repr_markdown_().startswith("> **Holds: Snow is white.** It was looked at.")
+    assert "\n" not in str(claim)
+    failed = claims.Claim("Snow is green", 0.05, 0.5, 0.1, False, "It was looked at.")
+    assert str(failed).startswith("DOES NOT HOLD") and not failed
+
+
+def test_a_control_that_passes_too_sinks_the_claim():
+    assert claims._above("a", 2.0, 1.0, 0.5, "")
+    assert not claims._above("a", 2.0, 1.0, 1.5, "")
+    assert claims._below("a", 0.5, 1.0, 2.0, "")
+    assert not claims._below("a", 0.5, 1.0, 0.7, "")
+
+
+@pytest.mark.parametrize("measure", ["thumbnail", "colour"])
+def test_seed_share_fails_without_a_seed_effect(measure):
+    claim = claims.claim_seed_share(grid(seed=0), measure=measure)
+    assert not claim
+    assert claim.control == pytest.approx(1 / 8, abs=0.03)
+    assert claim.threshold >= 0.25
+
+
+def test_shuffled_is_chance_cannot_be_shown_where_the_true_pairing_is_chance_too():
+    assert not claims.claim_shuffled_is_chance(grid(seed=0))
+
+
+def test_seeds_without_a_look_cannot_be_named():
+    claim = claims.claim_name_the_seed(grid(seed=0), shuffles=30)
+    assert not claim and claim.control == pytest.approx(1 / 6, abs=0.05)
+
+
+def test_white_noise_has_no_prior():
+    noise = np.random.default_rng(5).normal(size=(50, 4, 16, 16))
+    white = SimpleNamespace(mean=noise.mean(0), std=noise.std(0, ddof=1), meta={})
+    claim = claims.claim_prior_mean_not_zero(white, n=50)
+    assert not claim and claim.value == pytest.approx(1, abs=0.15)
+
+
+def test_a_prior_shown_in_anothers_colours_is_found_out():
+    images = {style: style_pictures(style) for style in STYLES}
+    wrong = {"chalk": style_pictures("paper")[0]}
+    claim = claims.claim_prior_shows_palette(wrong, images, blank=picture(np.full((4, 4, 3), 128)))
+    assert not claim and claim.value > 1 and "chalk" in claim.text
+
+
+def test_the_same_mean_for_every_style_is_found_out():
+    """What the control is for: one picture cannot be nearest to all palettes."""
+    images = {style: style_pictures(style) for style in STYLES}
+    grey = picture(np.full((4, 4, 3), 128))
+    claim = claims.claim_prior_shows_palette(dict.fromkeys(STYLES, grey), images, blank=grey)
+    assert not claim and claim.value == claim.control > 1
+
+
+def test_no_leak_no_claim():
+    z = np.random.default_rng(0).normal(size=(100, 4, 16, 16))
+    claim = claims.claim_readable_leak(z, sqrt_abar=0.1)
+    assert not claim and claim.value == pytest.approx(claim.control, rel=0.2)
+
+
+def test_data_that_cannot_bear_a_claim_are_refused():
+    with pytest.raises(DislibError, match="2 prompts .* at least 3 prompts and 3 seeds"):
+        claims.claim_seed_share(grid(prompts=2))
+    with pytest.raises(DislibError, match="there is no measure 'smell'"):
+        claims.claim_seed_share(grid(), measure="smell")
+    ragged = grid()
+    ragged[3].pop()
+    with pytest.raises(DislibError, match=r"\[5, 6\] pictures"):
+        claims.claim_name_the_seed(ragged)
+    with pytest.raises(DislibError, match="prior of 1 picture"):
+        claims.claim_prior_mean_not_zero(prior(1.0, n=1))
+    with pytest.raises(DislibError, match=r"none of \['neon'\]"):
+        claims.claim_prior_shows_palette(
+            {"neon": style_pictures("ocean")[0]}, {s: style_pictures(s) for s in STYLES}, blank=grid()[0][0])
