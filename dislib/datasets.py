@@ -240,7 +240,7 @@ def _check_file(file):
 
 def _broken_link(file, error):
     if not os.path.islink(file):
-        return error.strerror or str(error)
+        return f"cannot be opened ({error.strerror})"
     target = shorten(os.readlink(file))
     return f"is a symbolic link to {target}, which does not lead to a file ({error.strerror})"
 

@@ -64,7 +64,7 @@ def load_pipeline(name=TINY, *, device=None, dtype=None, local_files_only=False,
     Raises:
         ModelError: no such folder, not a Stable Diffusion pipeline, not in the cache and no network, or only pickles.
     """
-    device = torch.device(device or pick_device())
+    device = _device(device)
     source = _source(name)
     _quiet()
     # Without an explicit format, an fp16 folder gives a half-precision text encoder beside a float32 U-Net.
@@ -177,6 +177,15 @@ def random_sd15(*, dtype=torch.float32, tokenizer=None):
 
 
 # --- finding and explaining -----------------------------------------------------------------------------------
+
+
+def _device(name):
+    try:
+        device = torch.device(name or pick_device())
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelError(f"the device {name!r} cannot be used here ({shorten(error)}); try {pick_device()!r}") from error
+    return device
 
 
 def _source(name):

@@ -272,6 +272,8 @@ def draw(items, *, n=None, seed=0, skipped=()):
     """Choose `n` of `items` by `seed`, in their own order; by default all, but at most 50."""
     if n is not None and n < 1:
         raise ImageError(f"n must be at least 1, got {n}")
+    if seed < 0:
+        raise ImageError(f"the seed of the draw must be a whole number from 0, got {seed}")
     if n is not None and n > len(items):
         raise ImageError(
             f"n is {n}, but only {len(items)} images are readable ({len(skipped)} skipped);"
@@ -297,7 +299,7 @@ def _readable(images):
             files, skipped = datasets.check_images(paths)
     if not files:
         reasons = "; ".join(f"{shorten(file.name)} {reason}" for file, reason in skipped[:5])
-        raise ImageError(f"no readable image{f' in {images}' if skipped else ''}; {reasons or 'give at least two'}")
+        raise ImageError(f"no readable image among {len(skipped)}; {reasons or 'give at least two'}")
     return files, skipped
 
 

@@ -1,0 +1,6 @@
+"""`python -m dislib`: see `dislib.cli`."""
+
+from dislib.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())
