@@ -113,7 +113,7 @@ def variance_shares(values):
     centred = values - values.mean(axis=(0, 1))
     prompt, seed = centred.mean(axis=1, keepdims=True), centred.mean(axis=0, keepdims=True)
     total = np.sum(centred**2)
-    if total == 0:
+    if total <= 1e-24 * np.sum(values**2):  # rounding, not variance
         raise DislibError("all pictures measure the same: there is no variance to share out")
     parts = (np.broadcast_to(part, centred.shape) for part in (prompt, seed, centred - prompt - seed))
     return VarianceShares(*(float(np.sum(part**2) / total) for part in parts))
@@ -152,7 +152,7 @@ def seed_share(values, *, shuffles=200, draws=500, seed=0):
     prompts, seeds = flat.shape[:2]
     residual = (flat - flat.mean(axis=1, keepdims=True)).reshape(prompts, seeds, -1)
     gram = _gram(residual)
-    if np.trace(gram) == 0:
+    if np.trace(gram) <= 1e-24 * np.sum(flat**2):  # rounding, not variance
         raise DislibError("every prompt gives the same picture for all seeds: the prompt leaves no variance")
     band = block_bootstrap(lambda rows: _share(gram, rows), np.arange(prompts), draws=draws, seed=seed)
     rng = np.random.default_rng(seed)

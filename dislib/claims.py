@@ -21,7 +21,7 @@ from .analysis import (
 from .errors import DislibError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Claim:
     """A sentence with its evidence. `bool(claim)` says whether it holds; as the last line of a cell it shows itself."""
 
@@ -38,6 +38,8 @@ class Claim:
     def __str__(self):
         verdict = "HOLDS" if self.holds else "DOES NOT HOLD"
         return f"{verdict}: {self.name}. {self.text} ({self._numbers()})"
+
+    __repr__ = __str__
 
     def _repr_markdown_(self):
         verdict = "Holds" if self.holds else "Does not hold"

@@ -102,7 +102,7 @@ def image_features(images, judge, *, kind="pooled", batch_size=64):
 
 
 def text_features(prompts, judge, *, batch_size=256):
-    """Projected features of texts, scaled to length 1: `(n, d)` float32. Long texts are cut at the tokenizer's limit."""
+    """Projected features of texts, of length 1: `(n, d)` float32. Long texts are cut at the tokenizer's limit."""
     import torch
 
     batches = []

@@ -130,9 +130,9 @@ def test_layouts_that_cannot_be_compared_are_refused(call):
 
 def test_pictures_without_any_difference_are_refused():
     with pytest.raises(DislibError, match="no variance"):
-        analysis.seed_share(np.ones((3, 3, 2)))
+        analysis.seed_share(np.full((3, 3, 2), 0.1))
     with pytest.raises(DislibError, match="no variance"):
-        analysis.variance_shares(np.ones((3, 3, 2)))
+        analysis.variance_shares(np.full((3, 3, 2), 0.1))
 
 
 def latents(n=400, *, side=16, spread=(1.0, 0.5, 0.25, 0.0), noise=1.0, rng=0):
