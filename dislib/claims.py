@@ -10,12 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from .analysis import (
+    centroids,
+    mean_lab,
     measure_grid,
     name_the_seed,
     readability,
     rgb_to_lab,
     seed_share,
     shuffle_pairing,
+    subset_errors,
     thumbnails,
 )
 from .errors import DislibError
@@ -108,6 +111,59 @@ def claim_name_the_seed(grid, *, measure="thumbnail", shuffles=100):
     return _above("A picture tells its seed", found.accuracy, float(blind.max()), float(blind.mean()), text)
 
 
+def claim_constant_moves_colour(plain, wide, fine):
+    """A constant added to a channel of the initial latent changes the picture's colour; the same energy in fine grain
+    does not.
+
+    Value: how far the mean colour moves, in L*a*b* (dE), on average over pictures. Threshold: the farthest it moves
+    under the fine pattern. Control: how far that moves it on average.
+
+    Args:
+        plain: pictures from untouched initial latents.
+        wide: pictures from the same latents with a constant added.
+        fine: pictures from the same latents with a checkerboard as strong as the constant.
+    """
+    if not len(plain) == len(wide) == len(fine) > 0:
+        raise DislibError(f"{len(plain)} plain, {len(wide)} wide and {len(fine)} fine pictures; give as many of each")
+    moved, control = (np.linalg.norm(mean_lab(pictures) - mean_lab(plain), axis=1) for pictures in (wide, fine))
+    text = (f"A constant moves the mean colour of {len(plain)} pictures by {moved.mean():.1f} (L*a*b* units, of which "
+            f"about 2 are just visible); a checkerboard as strong moves it by {control.mean():.1f}, at most "
+            f"{control.max():.1f}.")
+    return _above("Wide patterns in the initial latent set the colour", float(moved.mean()), float(control.max()),
+                  float(control.mean()), text)
+
+
+def claim_blob_moves_thing(places, wide, fine, *, shuffles=200):
+    """The foreground of a picture follows a wide blob in the initial latent.
+
+    Value: slope of the foreground's place against the blob's, both from the left in 0..1 (1: it goes all the way
+    along). Threshold: the largest slope when the pictures of each row are shuffled among the places. Control: the
+    slope for blobs of the same place and energy in fine grain.
+
+    Args:
+        places: the blob's middle in each column `(k,)`, at least three different ones.
+        wide: rows of pictures; a row starts from one noise, column j has the blob at `places[j]`.
+        fine: the same with each blob multiplied by a checkerboard.
+    """
+    places = np.asarray(places, dtype=np.float64)
+    if len(np.unique(places)) < 3:
+        raise DislibError(f"the blob lies at {places.tolist()}; a slope needs at least three different places")
+    found, control = (np.stack([centroids(row)[:, 0] for row in rows]) for rows in (wide, fine))
+    slope = _slope(places, found)
+    rng = np.random.default_rng(0)
+    largest = max(_slope(places, np.stack([rng.permutation(row) for row in found])) for _ in range(shuffles))
+    text = (f"When the blob moves by the picture's width, the foreground moves by {slope:.2f} of it (mean of "
+            f"{len(found)} noises); with the pictures shuffled among the places by {largest:.2f} at most, and by "
+            f"{_slope(places, control):.2f} with the blob in fine grain.")
+    return _above("The thing follows the blob", slope, largest, _slope(places, control), text)
+
+
+def _slope(places, found):
+    """Slope of `found (n, k)` against `places (k,)` by least squares, each row with an intercept of its own."""
+    x = places - places.mean()
+    return float(np.mean(found @ x) / np.sum(x**2))
+
+
 def claim_prior_mean_not_zero(prior, *, n=None):
     """The mean of a style's latents is many standard errors from 0, the mean of white noise.
 
@@ -173,6 +229,88 @@ def _ratio(palette, palettes, style):
     distance = {name: float(np.linalg.norm(palette - other)) for name, other in palettes.items()}
     own = distance.pop(style)
     return own / max(min(distance.values()), 1e-12)
+
+
+def claim_band_in_mean(means, style="comic", *, band=0.2):
+    """A caption band that every picture has is written in the top rows of the style's mean.
+
+    Value: how far mu steps at the band's lower edge, from the rows of the band to as many rows below it (norm over
+    channels of the difference of their means). Threshold: the largest step of another style at that place. Control:
+    the middle (median) one of the others.
+
+    Args:
+        means: from style to mu `(c, h, w)`; `style` and at least two others.
+        style: the one with the band.
+        band: height of the band as a share of the picture's.
+    """
+    if style not in means or len(means) < 3:
+        raise DislibError(f"means of {', '.join(means) or 'no style'} are given; give {style} and at least two others")
+    steps = {name: _step(mean, band) for name, mean in means.items()}
+    value = steps.pop(style)
+    nearest = max(steps, key=steps.get)
+    text = (f"At the lower edge of the band the mean of {style} steps by {value:.2f}; the largest step of another "
+            f"style at that height is {steps[nearest]:.2f} ({nearest}).")
+    return _above(f"The {style}'s caption band is in its mean", value, steps[nearest],
+                  float(np.median(list(steps.values()))), text)
+
+
+def _step(mean, band):
+    mean = np.asarray(mean, dtype=np.float64)
+    rows = max(1, round(band * mean.shape[1]))
+    return float(np.linalg.norm(mean[:, :rows].mean(axis=(1, 2)) - mean[:, rows : 2 * rows].mean(axis=(1, 2))))
+
+
+def claim_error_shrinks(latents, *, sizes=(3, 6, 12, 25, 50), repeats=40):
+    """The error of a style's mean falls with the square root of the number of pictures.
+
+    Value: distance of the measured exponent (slope of log error over log n, `analysis.subset_errors`) from -1/2.
+    Threshold: three times the exponent's own standard error (bootstrap over the repeats). Control: n copies of one
+    picture in place of n pictures, whose error does not fall at all.
+
+    Args:
+        latents: scaled latents of one style, twice the largest of `sizes` at least.
+    """
+    found = subset_errors(latents, sizes, repeats=repeats)
+    exponent = _exponent(sizes, found.mean)
+    rng = np.random.default_rng(0)
+    draws = [_exponent(sizes, found.mean[rng.integers(repeats, size=repeats)]) for _ in range(200)]
+    spread = float(np.std(draws, ddof=1))
+    copies = _exponent(sizes, np.ones_like(found.mean))
+    text = (f"Measured on sets of {min(sizes)} to {max(sizes)} pictures, the error of mu goes with n to the power "
+            f"{exponent:.2f} +- {spread:.2f}, where theory says -0.5; for n copies of one picture it would be "
+            f"{copies:.0f}.")
+    return _below("Four times the pictures, half the error", abs(exponent + 0.5), 3 * spread, abs(copies + 0.5), text)
+
+
+def _exponent(sizes, errors):
+    """Slope of the log of the rms error over log n."""
+    return float(np.polyfit(np.log(sizes), np.log(np.mean(errors**2, axis=0)) / 2, 1)[0])
+
+
+def claim_start_brings_style(white, started, images, *, draws=200):
+    """Pictures of one model and the same prompts come closer to a style when they start from its prior.
+
+    Distance of mean 8 x 8 thumbnails in L*a*b*, rms over positions. Value: from the pictures of the style's start to
+    the style. Threshold: the least that resampled pictures of the white start reach. Control: the white start itself.
+
+    Args:
+        white, started: pictures from white noise and from the style's start; the same prompts and seeds.
+        images: pictures of the style.
+        draws: how often the white pictures are drawn again, with replacement.
+    """
+    style = _palette(images)
+    looks = rgb_to_lab(thumbnails(white))
+    rng = np.random.default_rng(0)
+    again = [_rms(looks[rng.integers(len(looks), size=len(looks))].mean(axis=0) - style) for _ in range(draws)]
+    value, control = _rms(_palette(started) - style), _rms(looks.mean(axis=0) - style)
+    text = (f"The mean picture of {len(started)} from the style's start is {value:.1f} away from the style's own; of "
+            f"{len(white)} from white noise, {control:.1f}, and {min(again):.1f} at the least when they are resampled.")
+    return _below("The start brings the style's colours", value, float(min(again)), control, text)
+
+
+def _rms(lab):
+    """Root mean square over positions of a colour difference `(8, 8, 3)`: what the eye sees (dE)."""
+    return float(np.sqrt(np.mean(np.sum(lab**2, axis=-1))))
 
 
 def claim_readable_leak(latents, *, sqrt_abar):

@@ -93,6 +93,39 @@ def white_noise(seeds, shape):
     return torch.stack(noise)
 
 
+def blob(shape, x, y, *, radius=0.2):
+    """A smooth bump to add to a channel of a latent: 1 in its middle, falling off as a Gaussian.
+
+    Args:
+        shape: shape (c, h, w) of a latent, or (h, w).
+        x, y: its middle, from the left and from the top, in 0..1.
+        radius: its standard deviation as a share of the picture's sides.
+
+    Returns:
+        float32 tensor (h, w).
+
+    Raises:
+        DislibError: the radius is not above 0.
+    """
+    if not radius > 0:
+        raise DislibError(f"the radius of a blob is a share of the picture above 0, such as 0.2, got {radius}")
+    rows, columns = ((torch.arange(side) + 0.5) / side for side in shape[-2:])
+    across, down = (torch.exp(-0.5 * ((at - middle) / radius) ** 2) for at, middle in ((columns, x), (rows, y)))
+    return down[:, None] * across[None]
+
+
+def checkerboard(shape):
+    """+1 and -1 in turn, float32 (h, w): as strong as a constant of 1 but of the finest grain, with mean 0.
+
+    Multiply a constant or a blob by it, and the same energy sits where the last noise hides it.
+
+    Args:
+        shape: shape (c, h, w) of a latent, or (h, w).
+    """
+    rows, columns = (torch.arange(side) for side in shape[-2:])
+    return 1.0 - 2.0 * ((rows[:, None] + columns[None]) % 2)
+
+
 def check_seeds(seeds):
     """The seeds as a list of ints.
 

@@ -36,6 +36,25 @@ def prior(mean, std=0.5, n=50):
     return SimpleNamespace(mean=np.full(shape, mean), std=np.full(shape, std), meta={"n": n})
 
 
+PLACES = (0.2, 0.35, 0.5, 0.65, 0.8)
+
+
+def tinted(*, wide, fine, n=8):
+    """Random pictures, and the same with a colour added: one colour strong, another weak, of another for each."""
+    rng = np.random.default_rng(3)
+    plain, tint = 128 + 20 * rng.normal(size=(n, 4, 4, 3)), np.sign(rng.normal(size=(n, 1, 1, 3)))
+    return [[picture(p) for p in plain + strength * tint] for strength in (0, wide, fine)]
+
+
+def moving(slope, *, rows=3):
+    """Rows of pictures with a dark disc that moves by `slope` of what its place says, from a start of its own."""
+    y, x = (np.mgrid[:64, :64] + 0.5) / 64
+    starts = np.random.default_rng(4).uniform(-0.1, 0.1, rows)
+    middles = [[0.5 + start + slope * (place - 0.5) for place in PLACES] for start in starts]
+    discs = [[np.hypot(x - m, y - 0.6) < 0.1 for m in row] for row in middles]
+    return [[picture(np.where(disc[..., None], 20, 200) * np.ones(3), size=64) for disc in row] for row in discs]
+
+
 def all_claims():
     images = {style: style_pictures(style) for style in STYLES}
     decoded = {style: picture(np.full((4, 4, 3), colour)) for style, colour in STYLES.items()}
@@ -47,6 +66,8 @@ def all_claims():
         claims.claim_prior_mean_not_zero(prior(0.8)),
         claims.claim_prior_shows_palette(decoded, images, blank=picture(np.full((4, 4, 3), 128))),
         claims.claim_readable_leak(z, sqrt_abar=0.1),
+        claims.claim_constant_moves_colour(*tinted(wide=50, fine=4)),
+        claims.claim_blob_moves_thing(PLACES, moving(1.0), moving(0.0)),
     ]
 
 
@@ -118,7 +139,26 @@ def test_no_leak_no_claim():
     assert not claim and claim.value == pytest.approx(claim.control, rel=0.2)
 
 
+def test_a_fine_pattern_that_tints_as_well_sinks_the_claim():
+    assert not claims.claim_constant_moves_colour(*tinted(wide=30, fine=40))
+    assert not claims.claim_constant_moves_colour(*tinted(wide=0, fine=0))
+
+
+def test_the_slope_of_a_thing_that_follows_half_way_is_a_half():
+    claim = claims.claim_blob_moves_thing(PLACES, moving(0.5), moving(0.0))
+    assert claim and claim.value == pytest.approx(0.5, abs=0.05) and claim.control == pytest.approx(0, abs=0.02)
+
+
+@pytest.mark.parametrize("wide, fine", [(0.0, 0.0), (-1.0, 0.0), (0.6, 1.0)])
+def test_a_thing_that_does_not_follow_the_wide_blob_alone_is_found_out(wide, fine):
+    assert not claims.claim_blob_moves_thing(PLACES, moving(wide), moving(fine))
+
+
 def test_data_that_cannot_bear_a_claim_are_refused():
+    with pytest.raises(DislibError, match="1 plain, 1 wide and 0 fine pictures"):
+        claims.claim_constant_moves_colour(grid()[0][:1], grid()[0][:1], [])
+    with pytest.raises(DislibError, match=r"\[0.5, 0.5\]; a slope needs at least three"):
+        claims.claim_blob_moves_thing([0.5, 0.5], grid(), grid())
     with pytest.raises(DislibError, match="2 prompts .* at least 3 prompts and 3 seeds"):
         claims.claim_seed_share(grid(prompts=2))
     with pytest.raises(DislibError, match="there is no measure 'smell'"):

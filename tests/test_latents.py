@@ -6,7 +6,7 @@ import torch
 from helpers import build_pipeline, images, shared_pipeline
 
 from dislib.errors import DislibError, ImageError, ModelError
-from dislib.latents import decode, encode, encode_batches, white_noise
+from dislib.latents import blob, checkerboard, decode, encode, encode_batches, white_noise
 
 
 def test_encode_is_the_mode_times_the_scaling_factor():
@@ -82,3 +82,29 @@ def test_seeds_that_are_wrong(seeds, words):
 
 def test_numpy_seeds_are_fine():
     assert torch.equal(white_noise(np.arange(2), (4, 2, 2)), white_noise(range(2), (4, 2, 2)))
+
+
+def test_a_blob_is_one_in_its_middle_and_lies_where_it_should():
+    bump = blob((4, 16, 32), 0.25, 0.75, radius=0.1)
+    assert bump.shape == (16, 32) and bump.dtype == torch.float32
+    rows, columns = ((torch.arange(n) + 0.5) / n for n in bump.shape)
+    assert bump.max() == pytest.approx(1, abs=0.07)
+    assert (bump.sum(0) @ columns / bump.sum()).item() == pytest.approx(0.25, abs=0.01)
+    assert (bump.sum(1) @ rows / bump.sum()).item() == pytest.approx(0.75, abs=0.01)
+
+
+def test_half_a_blobs_height_lies_1_18_radii_away():
+    bump = blob((64, 64), 0.5 + 0.5 / 64, 0.5 + 0.5 / 64, radius=10 / 64)
+    assert bump[32, 32] == 1 and bump[32, 32 + 12] == pytest.approx(np.exp(-0.72), abs=1e-6)
+
+
+@pytest.mark.parametrize("radius", [0, -1.0, float("nan")])
+def test_a_blob_without_extent_is_refused(radius):
+    with pytest.raises(DislibError, match="radius of a blob .* above 0"):
+        blob((4, 16, 16), 0.5, 0.5, radius=radius)
+
+
+def test_a_checkerboard_has_the_energy_of_a_constant_and_none_of_its_mean():
+    board = checkerboard((4, 16, 16))
+    assert board.shape == (16, 16) and board.mean() == 0 and (board**2).mean() == 1
+    assert torch.equal(board[1:], -board[:-1]) and torch.equal(board[:, 1:], -board[:, :-1])
