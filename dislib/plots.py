@@ -73,7 +73,7 @@ def png_bytes(fig, *, limit=PNG_LIMIT):
 
 def _png(picture):
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=picture.mode == "P")  # a second and 5 % for full colour
+    picture.save(buffer, format="PNG", optimize=picture.mode == "P")  # full colour: a second for nothing
     return buffer.getvalue()
 
 
