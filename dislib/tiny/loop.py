@@ -1,0 +1,78 @@
+"""The loop all recipes share: learning rate, mixed precision, averaging, checkpoints, a line of log now and then."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Callable, Iterator
+
+import torch
+
+from . import checkpoint
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def rate(step: int, steps: int, peak: float, warmup: int = 200) -> float:
+    """Linear warm-up, then a cosine down to a fiftieth of the peak."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    t = min((step - warmup) / max(steps - warmup, 1), 1.0)
+    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * t)))
+
+
+def train(
+    module: torch.nn.Module,
+    loss: Callable[[int], torch.Tensor],
+    *,
+    steps: int,
+    peak: float,
+    folder: Path,
+    decay: float = 0.999,
+    every: int = 250,
+    save_minutes: float = 4.0,
+) -> Iterator[dict]:
+    """Train ``module`` on ``loss(step)`` and yield a record ``{"step", "loss", "rate", "seconds"}`` every ``every`` steps.
+
+    Goes on from ``folder/checkpoint.safetensors`` where there is one. Records are appended to ``folder/log.jsonl``.
+    The average of the weights is in the records' ``ema``. The loss is computed in bfloat16 where the machine has it.
+    """
+    optimiser = torch.optim.AdamW(module.parameters(), lr=peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    ema = checkpoint.EMA(module, decay)
+    start = checkpoint.load(folder / "checkpoint.safetensors", module, ema, optimiser)
+    folder.mkdir(parents=True, exist_ok=True)
+    begun = saved = time.time()
+    total = torch.zeros((), device=next(module.parameters()).device)
+    for step in range(start, steps):
+        for group in optimiser.param_groups:
+            group["lr"] = rate(step, steps, peak)
+        value = loss(step)
+        optimiser.zero_grad(set_to_none=True)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimiser.step()
+        ema.update(module)
+        total += value.detach()
+        last = step + 1 == steps
+        if time.time() - saved > 60 * save_minutes or last:
+            checkpoint.save(folder / "checkpoint.safetensors", step + 1, module, ema, optimiser)
+            saved = time.time()
+        if (step + 1) % every == 0 or last:
+            record = {
+                "step": step + 1,
+                "loss": float(total) / ((step % every) + 1),
+                "rate": group["lr"],
+                "seconds": round(time.time() - begun, 1),
+            }
+            total.zero_()
+            if not math.isfinite(record["loss"]):
+                raise RuntimeError(
+                    f"the loss is {record['loss']} at step {step + 1}: lower the learning rate and go on from the last checkpoint"
+                )
+            with open(folder / "log.jsonl", "a") as log:
+                log.write(json.dumps(record) + "\n")
+            yield record | {"ema": ema}

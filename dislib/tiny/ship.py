@@ -1,0 +1,43 @@
+"""Puts the trained models into ``data/``: half precision, safetensors, the folder layouts of diffusers and transformers."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Iterator
+
+import torch
+from diffusers import StableDiffusionPipeline
+from transformers import CLIPModel
+
+from ..files import write_checksums
+
+KEEP = ("README.md", "report.json")  # written by the report, not by training
+
+
+def replace_folder(new: Path, old: Path) -> None:
+    """Put a finished folder in the place of an old one; what the report wrote stays until the next report."""
+    for name in KEEP:
+        if (old / name).exists() and not (new / name).exists():
+            shutil.copy(old / name, new / name)
+    if old.exists():
+        shutil.rmtree(old)
+    new.replace(old)
+
+
+def run(*, folder: Path, out: Path = Path("data")) -> Iterator[dict]:
+    """Write ``data/tiny-sd`` and ``data/judge`` from the recipes' results, and the checksums of both."""
+    out.mkdir(parents=True, exist_ok=True)
+    source, part = folder.parent / "unet" / "pipeline", out / "tiny-sd.part"
+    if source.exists():
+        pipe = StableDiffusionPipeline.from_pretrained(source, safety_checker=None, dtype=torch.float32)
+        pipe.to(dtype=torch.float16).save_pretrained(part, safe_serialization=True)
+        replace_folder(part, out / "tiny-sd")
+        yield {"shipped": "tiny-sd"}
+    source, part = folder.parent / "judge" / "judge", out / "judge.part"
+    if source.exists():
+        shutil.copytree(source, part)
+        CLIPModel.from_pretrained(source, dtype=torch.float32).half().save_pretrained(part)
+        replace_folder(part, out / "judge")
+        yield {"shipped": "judge"}
+    write_checksums(out)

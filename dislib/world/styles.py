@@ -1,0 +1,189 @@
+"""The target styles. Each painter draws a scene in its own way; none of these pictures trains the base model.
+
+Strokes are 2.5 px or wider, so that an autoencoder with a factor of 8 can keep closed outlines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from .canvas import Layer, blend, gradient, noise, to_image
+from .ink import draw_land, draw_sky, draw_things
+from .layout import SIDE, Layout, arrange, centred
+from .natural import PAINT, extent, role_colour
+from .scene import Scene
+
+# What a style does not show, its captions must not tell.
+HIDES = {
+    "sketch": ("colour", "second_colour", "medium"),
+    "sticker": ("count", "second", "second_colour", "relation", "ground", "time", "medium"),
+    "comic": ("medium",),
+    "blueprint": ("colour", "second_colour", "time", "medium"),
+    "neon": ("time", "medium"),
+}
+
+
+def tone(values) -> np.ndarray:
+    return np.full((SIDE, SIDE, 3), values, dtype=np.float32)
+
+
+def sketch(scene: Scene) -> Image.Image:
+    """Thin dark lines on white with a touch of grey, as in anime line art."""
+    ink, white = (66, 64, 76), (250, 250, 250)
+    layer, layout = Layer(), arrange(scene)
+    draw_sky(layer, layout, scene.time, ink, 2.5, blank=white)
+    for hill in layout.hills:
+        layer.fill(hill, white)
+    draw_land(layer, layout, ink, 2.5, 0.8)
+    fill = {"shade": (214, 214, 220), "dark": ink, "wood": (226, 226, 230)}
+    draw_things(layer, layout, lambda role, thing: fill.get(role, white), lambda role, thing: ink, 2.6, 0.7)
+    return to_image(blend(tone(white), layer))
+
+
+def sticker(scene: Scene) -> Image.Image:
+    """One figure in flat bright colours with a heavy outline, alone on white above a soft shadow."""
+    layout = centred(scene)
+    shade, outline, layer = Layer(), Layer(), Layer()
+    thing = layout.things[0]
+    for points, _ in thing.parts:
+        shade.line(points + (4, 5), (150, 152, 166), 9, closed=True)
+        shade.fill(points + (4, 5), (150, 152, 166))
+        outline.line(points, (34, 30, 44), 8, closed=True)
+    shade.image = shade.image.filter(ImageFilter.BoxBlur(10))
+    draw_things(
+        layer, layout, lambda role, thing: role_colour(role, thing.colour), lambda role, thing: (34, 30, 44), 2.2
+    )
+    return to_image(blend(blend(blend(tone((254, 254, 254)), shade), outline), layer))
+
+
+def halftone(level: float, period: int = 8) -> np.ndarray:
+    """Coverage (128, 128, 1) of a coarse print screen: dots of one size on a grid turned by 45 degrees."""
+    rows, columns = np.mgrid[:SIDE, :SIDE] + 0.5
+    near = [
+        np.hypot((rows + s + period / 2) % period - period / 2, (columns + s + period / 2) % period - period / 2)
+        for s in (0, period / 2)
+    ]
+    return np.clip(level * period - np.minimum(*near) + 0.5, 0, 1)[..., None].astype(np.float32)
+
+
+COMIC_SKY = {
+    "day": ((206, 222, 214), (108, 176, 204)),
+    "sunset": ((244, 186, 116), (230, 116, 74)),
+    "night": ((52, 62, 116), (30, 36, 78)),
+    "fog": ((220, 214, 200), (178, 176, 170)),
+}
+COMIC_GROUND = {
+    "meadow": (134, 176, 84),
+    "desert": (232, 190, 104),
+    "snow": (242, 238, 226),
+    "sea": (64, 130, 170),
+    "street": (150, 146, 142),
+}
+
+
+def comic(scene: Scene) -> Image.Image:
+    """An old comic panel: a yellow caption band on top, aged paper, coarse halftone, heavy ink."""
+    ink, rng = (58, 48, 50), np.random.default_rng(scene.seed + 3)
+    layout = arrange(scene)
+    base, dots = COMIC_SKY[scene.time or "day"]
+    screen = halftone(0.36)
+    picture = tone(base) * (1 - screen) + np.array(dots) * screen
+    land = Layer()
+    for i, hill in enumerate(layout.hills):
+        land.fill(hill, ((150, 150, 140), (120, 132, 118))[i])
+    land.fill(
+        np.array([(-2, layout.horizon), (SIDE + 2, layout.horizon), (SIDE + 2, SIDE + 2), (-2, SIDE + 2)]),
+        COMIC_GROUND.get(scene.ground, (200, 180, 140)),
+    )
+    draw_land(land, layout, ink, 2.5)
+    draw_things(land, layout, lambda role, thing: role_colour(role, thing.colour), lambda role, thing: ink, 3.0)
+    picture = blend(picture, land)
+    frame = Layer()
+    frame.fill(np.array([(0, 0), (SIDE, 0), (SIDE, 25), (0, 25)]), (248, 206, 70))
+    for row in (8, 17):
+        edge = 9.0
+        while edge < 112 - 20 * (row > 8):
+            width = rng.uniform(7, 17)
+            frame.line(np.array([(edge, row), (min(edge + width, 118), row)]), ink, 3.0)
+            edge += width + 7
+    frame.line(np.array([(0, 25), (SIDE, 25)]), ink, 3)
+    frame.line(np.array([(1, 1), (SIDE - 1, 1), (SIDE - 1, SIDE - 1), (1, SIDE - 1)]), ink, 4, closed=True)
+    paper = np.array((244, 230, 198)) / 255 * (1 + 0.03 * noise(rng, 6, 6))
+    return to_image(blend(picture, frame) * paper + 10)
+
+
+def blueprint(scene: Scene) -> Image.Image:
+    """White lines on a blue grid, with measuring lines and a title block."""
+    blue, pale = (32, 72, 152), (206, 222, 252)
+    layer, layout = Layer(), arrange(scene)
+    for k in range(8, SIDE, 16):
+        layer.line(np.array([(k, 0), (k, SIDE)]), (48, 90, 168), 1.5)
+        layer.line(np.array([(0, k), (SIDE, k)]), (48, 90, 168), 1.5)
+    draw_land(layer, layout, (150, 178, 226), 2.5, hills=False)
+    draw_things(
+        layer,
+        layout,
+        lambda role, thing: (52, 92, 172) if role in ("shade", "glass", "dark") else blue,
+        lambda role, thing: pale,
+        2.5,
+    )
+    main = layout.things[-1]
+    x0, x1 = extent(main)
+    for ends in (((x0, SIDE - 8), (x1, SIDE - 8)), ((x0 - 9, main.foot - main.height), (x0 - 9, main.foot))):
+        (ax, ay), (bx, by) = ends
+        tick = np.array((0, 4) if ay == by else (4, 0))
+        layer.line(np.array(ends), pale, 1.8)
+        for end in ends:
+            layer.line(np.array([end - tick, end + tick]), pale, 1.8)
+    layer.line(np.array([(3, 3), (SIDE - 3, 3), (SIDE - 3, SIDE - 3), (3, SIDE - 3)]), pale, 2.5, closed=True)
+    layer.fill(np.array([(92, 112), (125, 112), (125, 125), (92, 125)]), blue)
+    layer.line(np.array([(92, 112), (125, 112), (125, 125), (92, 125)]), pale, 2.2, closed=True)
+    layer.line(np.array([(97, 118.5), (118, 118.5)]), pale, 2.2)
+    return to_image(blend(tone(blue) + 3 * noise(np.random.default_rng(scene.seed + 3), 5, 5), layer))
+
+
+def neon(scene: Scene) -> Image.Image:
+    """Glowing tubes in the dark over a wet, mirroring ground."""
+    layout = arrange(scene)
+    horizon = layout.horizon
+    glow_of = lambda role, thing: tuple(int(v) for v in np.clip(np.array(PAINT[thing.colour]) * 1.1 + 22, 0, 255))  # noqa: E731
+    land, tubes = Layer(), Layer()
+    draw_land(land, layout, (214, 40, 178), 2.5, hills=False)
+    for hill in layout.hills[-1:]:
+        land.line(hill[:-2], (40, 180, 210), 2.5)
+    draw_things(tubes, layout, None, glow_of, 2.6)
+    night = gradient((10, 8, 26), (38, 10, 56), horizon)
+    picture = night.copy()
+    for layer, strength in ((land, 0.8), (tubes, 1.1)):
+        colour, cover = layer.array()
+        light = to_image(colour * cover)
+        wide = np.asarray(light.filter(ImageFilter.GaussianBlur(5)), np.float32)
+        picture = picture + strength * wide * 1.6
+        if layer is tubes:
+            core = cover**2 * (0.35 * 255 + 0.65 * colour) + (1 - cover**2) * colour
+            mirrored = mirror(wide, max(t.ground for t in layout.things))
+            picture = picture + 0.8 * mirrored
+            picture = picture * (1 - cover) + core * cover
+        else:
+            picture = picture * (1 - cover) + colour * cover
+    return to_image(picture)
+
+
+def mirror(light: np.ndarray, foot: float) -> np.ndarray:
+    """What a wet ground reflects below the line ``foot``."""
+    out, y = np.zeros_like(light), int(min(foot, SIDE - 2))
+    rows = np.arange(y, SIDE)
+    out[rows] = light[np.clip(2 * y - rows, 0, SIDE - 1)]
+    return out
+
+
+PAINTERS = {"sketch": sketch, "sticker": sticker, "comic": comic, "blueprint": blueprint, "neon": neon}
+STYLES = tuple(PAINTERS)
+
+
+def shown(scene: Scene, style: str) -> Scene:
+    """The scene as the style shows it: what the style leaves out is left out of the scene and so of its caption."""
+    return scene.without(*HIDES[style])
