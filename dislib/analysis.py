@@ -1,4 +1,5 @@
-"""The measurements of lesson 01: what does the initial latent decide, and why can the model read it at all?
+"""The measurements of lessons 01 and 02: what does the initial latent decide, why can the model read it, and how many
+pictures does a prior need?
 
 Pictures are measured first (`thumbnails`, `mean_lab`, `centroids`, `horizons`), then compared in a two-way layout
 `(prompts, seeds, ...)`: every prompt painted from every seed. Latents are `(n, c, h, w)` in scaled units.
@@ -335,6 +336,51 @@ def _dct(n):
     waves = np.sqrt(2 / n) * np.cos(np.pi * (2 * i + 1) * k / (2 * n))
     waves[0] /= np.sqrt(2)
     return waves
+
+
+# --- how many pictures does a prior need? ---------------------------------------------------------------------------
+
+
+class SubsetErrors(NamedTuple):
+    """Errors of a prior made from n pictures: `sizes (k,)`; `mean (repeats, k)` of mu in units of sigma, `std
+    (repeats, k)` of sigma as a share of it. `rms()` gives both over the repeats."""
+
+    sizes: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+
+    def rms(self):
+        """(error of mu, error of sigma), each `(k,)`."""
+        return np.sqrt(np.mean(self.mean**2, axis=0)), np.sqrt(np.mean(self.std**2, axis=0))
+
+
+def subset_errors(latents, sizes, *, repeats=20, seed=0):
+    """How far a prior of n pictures is off, measured on two sets of n different pictures each.
+
+    The difference of two such priors carries the error of both, so it is divided by sqrt(2). Theory: mu is off by
+    `1 / sqrt(n)` sigmas, and sigma, for Gaussian latents, by a share of `1 / sqrt(2 (n - 1))`. Because the two sets
+    have no picture in common, the first holds exactly on average, however few pictures there are to draw from.
+
+    Args:
+        latents: `(m, c, h, w)`, the pictures to draw from.
+        sizes: values of n, each from 2 to m / 2.
+        repeats: pairs of sets drawn for each n, by `seed`.
+    """
+    latents, sizes = _latents(latents), np.asarray(sizes, dtype=int)
+    if not len(sizes) or sizes.min() < 2 or 2 * sizes.max() > len(latents):
+        raise DislibError(f"sizes {sizes.tolist()} are out of range: two sets without a common picture are drawn from "
+                         f"{len(latents)}, so each may hold 2 to {len(latents) // 2}")
+    rng = np.random.default_rng(seed)
+    sigma = latents.std(axis=0, ddof=1)
+    errors = np.array([[_pair_errors(latents, n, sigma, rng) for n in sizes] for _ in range(repeats)])
+    return SubsetErrors(sizes, errors[..., 0], errors[..., 1])
+
+
+def _pair_errors(latents, n, sigma, rng):
+    """(error of mu, error of sigma) from one pair of disjoint sets, rms over channels and positions."""
+    one, two = (latents[half] for half in np.split(rng.permutation(len(latents))[: 2 * n], 2))
+    off = (one.mean(axis=0) - two.mean(axis=0), one.std(axis=0, ddof=1) - two.std(axis=0, ddof=1))
+    return [np.sqrt(np.mean(d**2) / 2 / np.mean(sigma**2)) for d in off]
 
 
 def _latents(latents):

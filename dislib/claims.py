@@ -260,11 +260,11 @@ def _step(mean, band):
     return float(np.linalg.norm(mean[:, :rows].mean(axis=(1, 2)) - mean[:, rows : 2 * rows].mean(axis=(1, 2))))
 
 
-def claim_error_shrinks(latents, *, sizes=(3, 6, 12, 25, 50), repeats=40):
+def claim_error_shrinks(latents, *, sizes=(3, 6, 12, 25, 50), repeats=100):
     """The error of a style's mean falls with the square root of the number of pictures.
 
     Value: distance of the measured exponent (slope of log error over log n, `analysis.subset_errors`) from -1/2.
-    Threshold: three times the exponent's own standard error (bootstrap over the repeats). Control: n copies of one
+    Threshold: four times the exponent's own standard error (bootstrap over the repeats). Control: n copies of one
     picture in place of n pictures, whose error does not fall at all.
 
     Args:
@@ -278,8 +278,8 @@ def claim_error_shrinks(latents, *, sizes=(3, 6, 12, 25, 50), repeats=40):
     copies = _exponent(sizes, np.ones_like(found.mean))
     text = (f"Measured on sets of {min(sizes)} to {max(sizes)} pictures, the error of mu goes with n to the power "
             f"{exponent:.2f} +- {spread:.2f}, where theory says -0.5; for n copies of one picture it would be "
-            f"{copies:.0f}.")
-    return _below("Four times the pictures, half the error", abs(exponent + 0.5), 3 * spread, abs(copies + 0.5), text)
+            f"{abs(copies):.0f}.")
+    return _below("Four times the pictures, half the error", abs(exponent + 0.5), 4 * spread, abs(copies + 0.5), text)
 
 
 def _exponent(sizes, errors):

@@ -163,7 +163,7 @@ def _std_mistake(std, z):
         "That is the variance; sigma is its square root.": sigma**2,
         "Your std divides by n. The prior divides by n - 1, as `torch.std` does by itself, so that few pictures do not "
         "make sigma too small.": z.std(axis=0),
-        "That is the standard error of the mean; sigma is the spread of the pictures themselves.": sigma / len(z) ** 0.5,
+        "That is the standard error of the mean; sigma is the spread of the pictures.": sigma / len(z) ** 0.5,
     }
     if close(std, sigma):
         return None

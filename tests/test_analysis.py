@@ -209,3 +209,35 @@ def test_latents_that_cannot_be_measured_are_refused():
     z[2, 0, 0, 0] = np.inf
     with pytest.raises(DislibError, match=r"\[2\]"):
         analysis.signal_by_frequency(z, abar=0.1)
+
+
+# --- lesson 02: how many pictures does a prior need? ---------------------------------------------------------------
+
+
+def test_subset_errors_of_gaussian_latents_follow_the_theory():
+    latents = 3 + 0.5 * np.random.default_rng(0).normal(size=(100, 4, 12, 12))
+    sizes = np.array([2, 10, 50])
+    found = analysis.subset_errors(latents, sizes, repeats=60)
+    of_mean, of_std = found.rms()
+    np.testing.assert_allclose(of_mean, 1 / np.sqrt(sizes), rtol=0.03)
+    np.testing.assert_allclose(of_std[1:], 1 / np.sqrt(2 * (sizes[1:] - 1)), rtol=0.06)
+    assert found.mean.shape == found.std.shape == (60, 3)
+
+
+def test_subset_errors_of_the_mean_need_no_gaussian_and_no_large_stock():
+    """Half of the stock on either side: drawing without replacement must not flatter the error."""
+    latents = np.random.default_rng(1).exponential(size=(12, 4, 12, 12)) ** 2
+    of_mean, _ = analysis.subset_errors(latents, [6], repeats=200).rms()
+    assert of_mean[0] == pytest.approx(1 / np.sqrt(6), rel=0.05)
+
+
+def test_subset_errors_depend_on_their_seed_alone():
+    latents = np.random.default_rng(2).normal(size=(20, 4, 4, 4))
+    one, two, other = (analysis.subset_errors(latents, [5], repeats=3, seed=seed) for seed in (0, 0, 1))
+    assert (one.mean == two.mean).all() and (one.mean != other.mean).any()
+
+
+@pytest.mark.parametrize("sizes", [[1], [11], [0, 5], []])
+def test_subset_errors_say_what_sizes_are_possible(sizes):
+    with pytest.raises(DislibError, match="each may hold 2 to 10"):
+        analysis.subset_errors(np.zeros((20, 4, 4, 4)), sizes)

@@ -172,3 +172,43 @@ def test_data_that_cannot_bear_a_claim_are_refused():
     with pytest.raises(DislibError, match=r"none of \['neon'\]"):
         claims.claim_prior_shows_palette(
             {"neon": style_pictures("ocean")[0]}, {s: style_pictures(s) for s in STYLES}, blank=grid()[0][0])
+
+
+# --- lesson 02 ----------------------------------------------------------------------------------------------------
+
+
+def means(*, band=2.0):
+    """mu of three styles `(4, 16, 16)`; the comic's has a band of three rows on top."""
+    rng = np.random.default_rng(0)
+    styles = {style: rng.normal(size=(4, 1, 1)) + 0.1 * rng.normal(size=(4, 16, 16)) for style in ("comic", "a", "b")}
+    styles["comic"][:, :3] += band
+    return styles
+
+
+def test_a_band_in_the_mean_is_seen():
+    claim = claims.claim_band_in_mean(means())
+    assert claim and claim.value == pytest.approx(4, rel=0.1) and claim.control < 0.2
+
+
+def test_without_a_band_or_with_it_in_every_style_there_is_no_claim():
+    assert not claims.claim_band_in_mean({**means(band=0), "a": np.linspace(0, 1, 16)[:, None] * np.ones((4, 1, 16))})
+    assert not claims.claim_band_in_mean({name: means()["comic"] for name in ("comic", "a", "b")})
+    with pytest.raises(DislibError, match="give comic and at least two others"):
+        claims.claim_band_in_mean({"comic": means()["comic"]})
+
+
+def test_the_error_of_independent_pictures_shrinks():
+    claim = claims.claim_error_shrinks(np.random.default_rng(0).normal(size=(100, 4, 8, 8)))
+    assert claim and claim.control == pytest.approx(0.5)
+
+
+def test_the_error_shrinks_for_pictures_far_from_gaussian_too():
+    drift = np.linspace(-3, 3, 100)[:, None, None, None] + np.random.default_rng(0).normal(size=(100, 4, 4, 4))
+    assert claims.claim_error_shrinks(drift)
+
+
+def test_a_start_that_brings_the_style_and_one_that_does_not():
+    style, white = style_pictures("paper"), style_pictures("ocean", n=8)
+    near = style_pictures("paper", n=8, rng=3)
+    assert claims.claim_start_brings_style(white, near, style)
+    assert not claims.claim_start_brings_style(white, style_pictures("ocean", n=8, rng=4), style)

@@ -1,0 +1,120 @@
+"""Every check accepts the solution and another right answer, and tells typical wrong answers what is wrong."""
+
+import numpy as np
+import pytest
+import torch
+
+from dislib import exercises
+
+LATENTS = 0.7 + 0.5 * torch.randn(12, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+def test_a_verdict_shows_itself():
+    assert str(exercises.right("Well done.")) == "Right. Well done." and exercises.right("")
+    assert exercises.wrong("Too small.")._repr_markdown_() == "> **Not yet.** Too small."
+    assert not exercises.wrong("") and not exercises.still_open("")
+
+
+@pytest.mark.parametrize("verdict", [
+    exercises.check_prior_by_hand(None, None, LATENTS),
+    exercises.check_prior_by_hand(LATENTS.mean(0), ..., LATENTS),
+    exercises.check_how_many(..., ...),
+    exercises.check_band(..., LATENTS[0], LATENTS[1], 3),
+    exercises.check_leak(lambda mean, std, n, u, abar: ...),
+])
+def test_an_open_exercise_is_said_to_be_open(verdict):
+    assert verdict.state == "open"
+
+
+# --- lesson 02 ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mean, std", [
+    (LATENTS.mean(0), LATENTS.std(0)),
+    (LATENTS.numpy().mean(0), LATENTS.numpy().std(0, ddof=1)),
+])
+def test_prior_by_hand_right(mean, std):
+    assert exercises.check_prior_by_hand(mean, std, LATENTS)
+
+
+@pytest.mark.parametrize("mean, std, message", [
+    (LATENTS.mean(), LATENTS.std(), "a latent has"),
+    (LATENTS.mean(dim=(0, 2, 3)), LATENTS.std(0), "first axis"),
+    (LATENTS.mean(0), LATENTS.var(0), "variance"),
+    (LATENTS.mean(0), LATENTS.std(0, correction=0), "n - 1"),
+    (LATENTS.mean(0), LATENTS.std(0) / 12**0.5, "standard error"),
+    (LATENTS.median(0).values, LATENTS.std(0), "other values"),
+    (LATENTS.mean(0) / 0.18, LATENTS.std(0), "other values"),
+    (LATENTS.mean(0), LATENTS.std(0) * 2, "other values"),
+    ("mean", "std", "no array"),
+])
+def test_prior_by_hand_wrong(mean, std, message):
+    verdict = exercises.check_prior_by_hand(mean, std, LATENTS)
+    assert verdict.state == "wrong" and message in verdict.text
+
+
+@pytest.mark.parametrize("answer", [(400, 51), (np.float32(400.0), 51.0)])
+def test_how_many_right(answer):
+    assert exercises.check_how_many(*answer)
+
+
+@pytest.mark.parametrize("answer, message", [
+    ((20, 51), "square root"), ((100, 51), "0.05"), ((400, 100), "note the 2"), ((400, 5), "right"),
+    (("many", 3), "Two numbers"),
+])
+def test_how_many_wrong(answer, message):
+    verdict = exercises.check_how_many(*answer)
+    assert verdict.state == "wrong" and message in verdict.text
+
+
+def banded(index):
+    latent = LATENTS[0].clone()
+    latent[index] = LATENTS[1][index]
+    return latent
+
+
+def test_band_right():
+    assert exercises.check_band(banded(np.s_[:, :3]), LATENTS[0], LATENTS[1], 3)
+    pasted = torch.cat([LATENTS[1][:, :3], LATENTS[0][:, 3:]], dim=1)
+    assert exercises.check_band(pasted, LATENTS[0], LATENTS[1], 3)
+
+
+@pytest.mark.parametrize("mine, message", [
+    (banded(np.s_[:, :, :3]), "columns"),
+    (banded(np.s_[:3]), "all channels|below them"),
+    (banded(np.s_[:, :5]), "below them"),
+    (LATENTS[1], "from top to bottom"),
+    (LATENTS[0], "not the other style's yet"),
+    (LATENTS[:2], "of shape"),
+])
+def test_band_wrong(mine, message):
+    verdict = exercises.check_band(mine, LATENTS[0], LATENTS[1], 3)
+    assert verdict.state == "wrong" and any(part in verdict.text for part in message.split("|"))
+
+
+def test_band_notices_that_the_prior_itself_was_changed():
+    host = LATENTS[0].clone()
+    host[:, :3] = LATENTS[1][:, :3]
+    verdict = exercises.check_band(host, host, LATENTS[1], 3)
+    assert verdict.state == "wrong" and "clone" in verdict.text
+
+
+def test_leak_right():
+    assert exercises.check_leak(lambda mean, std, n, u, abar: abar**0.5 * (mean + std * n) + (1 - abar) ** 0.5 * u)
+    assert exercises.check_leak(lambda m, s, n, u, abar: torch.lerp(u, u, 0.5) * np.sqrt(1 - abar)
+                                + np.sqrt(abar) * m + np.sqrt(abar) * s * n)
+
+
+@pytest.mark.parametrize("function, message", [
+    (lambda m, s, n, u, abar: abar * (m + s * n) + (1 - abar) * u, "square root"),
+    (lambda m, s, n, u, abar: (1 - abar) ** 0.5 * (m + s * n) + abar**0.5 * u, "changed places"),
+    (lambda m, s, n, u, abar: abar**0.5 * (m + s * n) + (1 - abar) ** 0.5 * (m + s * u), "matched"),
+    (lambda m, s, n, u, abar: m + s * u, "paper's start"),
+    (lambda m, s, n, u, abar: abar**0.5 * m + (1 - abar) ** 0.5 * u, "mean alone"),
+    (lambda m, s, n, u, abar: abar**0.5 * (m + s * u) + (1 - abar) ** 0.5 * u, "must differ"),
+    (lambda m, s, n, u, abar: 3 * u, "Other values"),
+    (lambda m, s, n, u, abar: m @ "x", "stopped with TypeError"),
+])
+def test_leak_wrong(function, message):
+    verdict = exercises.check_leak(function)
+    assert verdict.state == "wrong" and message in verdict.text
