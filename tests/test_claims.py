@@ -190,6 +190,12 @@ def test_a_band_in_the_mean_is_seen():
     assert claim and claim.value == pytest.approx(4, rel=0.1) and claim.control < 0.2
 
 
+def test_a_figure_in_the_middle_is_no_band():
+    styles = means(band=0)
+    styles["comic"][:, 3:, 4:12] += 3.0
+    assert not claims.claim_band_in_mean({**styles, "a": means()["comic"]})
+
+
 def test_without_a_band_or_with_it_in_every_style_there_is_no_claim():
     assert not claims.claim_band_in_mean({**means(band=0), "a": np.linspace(0, 1, 16)[:, None] * np.ones((4, 1, 16))})
     assert not claims.claim_band_in_mean({name: means()["comic"] for name in ("comic", "a", "b")})
