@@ -6,6 +6,7 @@ wrong; 130 interrupted. Results go to stdout, everything else to stderr.
 
 import argparse
 import contextlib
+import math
 import platform
 import sys
 import warnings
@@ -49,14 +50,18 @@ def doctor(arguments):
 
 def prior(arguments):
     """Compute the prior of a folder of images and save it."""
+    from .datasets import list_images
     from .files import check_output_file
+
+    out = check_output_file(arguments.out, suffix=".safetensors")
+    images = list_images(arguments.images)  # what can be wrong with them is told before a model is loaded
+
     from .models import load_pipeline
     from .prior import StylePrior
 
-    out = check_output_file(arguments.out, suffix=".safetensors")
     pipe = load_pipeline(arguments.model, device=arguments.device, local_files_only=arguments.offline)
     result = StylePrior.from_images(
-        pipe, arguments.images, n=arguments.n, seed=arguments.seed, shrink=arguments.shrink,
+        pipe, images, n=arguments.n, seed=arguments.seed, shrink=arguments.shrink,
         batch_size=arguments.batch_size, report=_progress("images"),
     )
     result.save(out)
@@ -142,9 +147,13 @@ def _settings(arguments, pipe, prompts, seeds, options):
 
 
 def _plain(config):
-    """A scheduler's settings as JSON; private ones and odd types (arrays of betas) as text."""
-    kinds = (str, int, float, bool, type(None))
-    return {k: v if isinstance(v, kinds) else str(v) for k, v in config.items() if not k.startswith("_")}
+    """A scheduler's public settings as JSON; what JSON does not know (infinity, arrays of betas) as text."""
+
+    def plain(value):
+        known = math.isfinite(value) if isinstance(value, float) else isinstance(value, (str, int, type(None)))
+        return value if known else str(value)
+
+    return {key: plain(value) for key, value in config.items() if not key.startswith("_")}
 
 
 def _versions():

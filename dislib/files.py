@@ -48,6 +48,49 @@ def write_png(path, image):
     write_atomic(path, buffer.getvalue())
 
 
+def write_safetensors(path, tensors, meta):
+    """Write tensors by name and a dict of metadata to a .safetensors file, atomically; equal content, equal bytes."""
+    from safetensors.torch import save
+
+    # A safetensors file holds strings only: those stay as they are, all other values become JSON.
+    text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in meta.items()}
+    data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, text)
+    # The library writes the metadata in a random order, so the header (its length in 8 bytes, then JSON) is sorted.
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    write_atomic(path, len(header).to_bytes(8, "little") + header + data[end:])
+
+
+def read_safetensors(path):
+    """Read what `write_safetensors` wrote; returns (dict of tensors, dict of metadata).
+
+    Raises:
+        DislibError: the file is missing, cut short, not safetensors, or a pickle (which is never opened).
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with open(path, "rb") as file:
+            head = file.read(2)
+        if head in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            raise DislibError("it is a pickle (a PyTorch file), which can run code and is never opened")
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            return tensors, {key: _from_text(value) for key, value in (file.metadata() or {}).items()}
+    except SafetensorError as error:
+        raise DislibError(f"it is cut short or not a safetensors file ({error})") from error
+    except OSError as error:
+        raise DislibError(f"it cannot be read ({error.strerror or error})") from error
+
+
+def _from_text(text):
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def check_output_file(path, *, suffix):
     """Make sure, before long work, that a file can be written at `path`; returns it as a Path.
 

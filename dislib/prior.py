@@ -7,19 +7,16 @@ noise in place of N(0, I) and starting from it is the method of "Diffusion in St
 import copy
 import dataclasses
 import hashlib
-import json
 import math
 import os
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_safetensors
 
 from . import datasets
-from .errors import ImageError, PriorError, shorten
-from .files import check_output_file, make_folder, write_atomic
+from .errors import DislibError, ImageError, PriorError, shorten
+from .files import check_output_file, make_folder, read_safetensors, write_safetensors
 from .latents import check_finite, encode_batches, white_noise
 from .models import image_size, latent_shape, model_id, weight_sample
 
@@ -64,8 +61,9 @@ class StylePrior:
 
         Args:
             pipe: the pipeline whose VAE encodes them.
-            images: a folder, a list of paths, or a list of PIL images. Each is turned, cropped square and resized to
-                the model's size (`datasets.load_image`); unreadable files are skipped and listed in `meta["skipped"]`.
+            images: a folder, a list of paths, a list of PIL images, or what `datasets.list_images` returned. Each is
+                turned, cropped square and resized to the model's size (`datasets.load_image`); unreadable files are
+                skipped and listed in `meta["skipped"]`.
             n: how many to use, drawn by `seed` from the readable ones; by default all, but at most 50.
             seed: of that draw.
             shrink: see `from_latents`; needed if there is only one image.
@@ -160,10 +158,9 @@ class StylePrior:
     def save(self, path):
         """Write `mean`, `std` (float32) and the metadata to a .safetensors file, atomically."""
         path = check_output_file(path, suffix=".safetensors")
-        meta = {"format": FORMAT, "version": FORMAT_VERSION, **self.meta}
-        tensors = {"mean": self.mean.contiguous(), "std": self.std.contiguous()}
         make_folder(path.parent)
-        write_atomic(path, to_safetensors(tensors, {key: _as_text(value) for key, value in meta.items()}))
+        meta = {"format": FORMAT, "version": FORMAT_VERSION, **self.meta}
+        write_safetensors(path, {"mean": self.mean, "std": self.std}, meta)
 
     @classmethod
     def load(cls, path, pipe=None):
@@ -172,11 +169,12 @@ class StylePrior:
         Raises:
             PriorError: the file is missing, cut short, no prior or a pickle (never opened), or does not fit `pipe`.
         """
-        tensors, meta = _read(Path(path).expanduser())
         try:
+            tensors, meta = read_safetensors(Path(path).expanduser())
+            _check_format(tensors, meta)
             prior = cls(tensors["mean"].float(), tensors["std"].float(), meta)
-        except (KeyError, ValueError) as error:
-            raise PriorError(f"{path} is not a usable style prior: {error}; compute it again") from error
+        except DislibError as error:
+            raise PriorError(f"cannot use the prior {path}: {error}; compute it again") from error
         if pipe is not None:
             prior.check(pipe)
         return prior
@@ -289,14 +287,13 @@ def draw(items, *, n=None, seed=0, skipped=()):
 def _readable(images):
     """(usable images, skipped): of a folder, a list of paths or a list of PIL images."""
     if isinstance(images, (str, os.PathLike)):
-        files, skipped = datasets.list_images(images)
+        images = datasets.list_images(images)
+    if isinstance(images, datasets.ImageList):
+        files, skipped = images
     else:
-        images = list(images)
-        paths = [image for image in images if isinstance(image, (str, os.PathLike))]
-        if not paths:
-            files, skipped = images, []
-        else:
-            files, skipped = datasets.check_images(paths)
+        files, skipped = list(images), []
+        if files and isinstance(files[0], (str, os.PathLike)):
+            files, skipped = datasets.check_images(files)
     if not files:
         reasons = "; ".join(f"{shorten(file.name)} {reason}" for file, reason in skipped[:5])
         raise ImageError(f"no readable image among {len(skipped)}; {reasons or 'give at least two'}")
@@ -340,37 +337,12 @@ def _shrunk(moments, shrink):
 # --- reading files and telling models apart -------------------------------------------------------------------
 
 
-def _read(path):
-    try:
-        head = path.read_bytes()[:8]
-    except OSError as error:
-        raise PriorError(f"cannot read the prior {path}: {error.strerror}") from error
-    if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-        raise PriorError(f"{path} is a pickle (a PyTorch file), which can run code and is never opened; a prior is saved"
-                         " with StylePrior.save")
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-            meta = {key: _from_text(value) for key, value in (file.metadata() or {}).items()}
-    except (SafetensorError, OSError) as error:
-        raise PriorError(f"{path} is cut short or not a safetensors file ({error}); compute it again") from error
-    if meta.pop("format", FORMAT) != FORMAT or "mean" not in tensors or "std" not in tensors:
-        raise PriorError(f"{path} is a safetensors file but not a style prior (it holds {shorten(', '.join(tensors))})")
-    if (version := meta.pop("version", FORMAT_VERSION)) != FORMAT_VERSION:
-        raise PriorError(f"{path} has format version {version}, this package reads {FORMAT_VERSION}; update it")
-    return tensors, meta
-
-
-def _as_text(value):
-    """Metadata are strings in a safetensors file: strings as they are, all else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _from_text(text):
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+def _check_format(tensors, meta):
+    kind, version = meta.pop("format", FORMAT), meta.pop("version", FORMAT_VERSION)
+    if kind != FORMAT or not {"mean", "std"} <= set(tensors):
+        raise PriorError(f"it is not a style prior (it holds {shorten(', '.join(tensors))})")
+    if version != FORMAT_VERSION:
+        raise PriorError(f"its format has version {version}, and this package reads {FORMAT_VERSION}")
 
 
 def _vae_signature(pipe):
