@@ -44,7 +44,7 @@ def doctor(arguments):
     for passed, question, answer in checks(arguments.model):
         print(f"{'OK  ' if passed else 'FAIL'}  {question:<13} {answer}", flush=True)
         failed += not passed
-    print(f"{failed} checks failed; mend the first one first" if failed else "All is well.")
+    print(f"{failed} FAIL; mend the first one first" if failed else "All is well.")
     return 1 if failed else 0
 
 

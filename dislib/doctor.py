@@ -19,6 +19,7 @@ MEMORY = 2.0  # GiB that the embedded model and a notebook need at the least
 
 def checks(model="tiny"):
     """Yield (passed, question, answer) for each check; nothing raises. Later ones take some seconds."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # else it logs that torchvision is missing
     yield _ask("Python", _python)
     for name in LIBRARIES:
         yield _ask(name, _library, name)

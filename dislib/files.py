@@ -164,7 +164,7 @@ def check_checksums(data):
         lines = (data / CHECKSUMS).read_text(encoding="utf-8").splitlines()
         pairs = [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1].lstrip("*")) for line in lines if line.strip()]
     except (OSError, IndexError, UnicodeDecodeError) as error:
-        raise DislibError(f"cannot read the checksums in {data / CHECKSUMS}: {error}; get the file again") from error
+        raise DislibError(f"cannot read the checksums in {data / CHECKSUMS}; get the course's data again") from error
     for digest, name in pairs:
         if not (data / name).is_file():
             wrong.append(f"{name} is missing")
