@@ -1,4 +1,4 @@
-"""``python -m dislib.tiny data|vae|unet|judge|ship|report|day_one``: the recipes that train the embedded model and judge."""
+"""The recipes behind ``data/``: ``python -m dislib.tiny data|vae|unet|judge|ship|report|day_one``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ def main() -> None:
     parser.add_argument("recipe", choices=("data", "vae", "unet", "judge", "ship", "report", "day_one"))
     parser.add_argument("--steps", type=int, help="optimiser steps in all; a run goes on from its last checkpoint")
     parser.add_argument("--folder", type=Path, default=Path("build/tiny"), help="where checkpoints and caches lie")
+    parser.add_argument("--warm", action="store_true", help="begin with the shipped weights, not with random ones")
     arguments = parser.parse_args()
     from importlib import import_module
 
     recipe = import_module(f"dislib.tiny.{arguments.recipe}")
     options = {"steps": arguments.steps} if arguments.steps else {}
+    options |= {"warm": Path("data")} if arguments.warm else {}
     for record in recipe.run(folder=arguments.folder / arguments.recipe, **options):
         print("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in record.items()), flush=True)
 

@@ -1,4 +1,4 @@
-"""Checkpoints without pickle: weights, moving averages and optimiser state in one safetensors file, written atomically."""
+"""Checkpoints without pickle: weights, averages and optimiser state in one safetensors file, written atomically."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recipe of ``data/``: the style sets, the Hubble crops and the prompt list, all made again from seeds by one command."""
+"""Recipe of ``data/``: style sets, Hubble crops and prompts, all made again from seeds by one command."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def style_set(style: str, start: int, count: int) -> tuple[list[Image.Image], li
 
 
 def hubble_crops() -> tuple[list[Image.Image], list[Image.Image]]:
-    """Disjoint 128-px crops of the Hubble Deep Field (NASA, public domain): 24 from its left part, 18 from its right."""
+    """Disjoint 128-px crops of the Hubble Deep Field (NASA, public domain): 24 from its left, 18 from its right."""
     from skimage import data
 
     field = Image.fromarray(data.hubble_deep_field()).convert("RGB")

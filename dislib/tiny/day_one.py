@@ -1,6 +1,6 @@
 """The check that comes before anything is frozen: can this small model tell the paper's story truthfully?
 
-Two styles, a few hundred iterations, every start: `python -m dislib.tiny day_one` writes `docs/day-one.md` and its pictures.
+Two styles, a few hundred iterations, every start: `python -m dislib.tiny day_one` writes `docs/day-one.md`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ..prior import StylePrior
 from ..sampling import generate, make_scheduler
 from ..world import paint
 from . import vae
+from .cards import day_one_page, style_section
 from .pictures import scene
 from .report import leak, seeds_and_prompts, vae_quality
 
@@ -144,7 +145,7 @@ def table(rows: list[dict]) -> str:
     return "\n".join(["| FID | " + " | ".join(map(str, columns)) + " |", "|---" * (len(columns) + 1) + "|", *lines])
 
 
-def style_section(base, judge, style: str, count: int, images: Path) -> tuple[str, list[dict]]:
+def measure_style(base, judge, style: str, count: int, images: Path) -> tuple[str, list[dict]]:
     """One style's table and picture."""
     stream = REFERENCE + STYLES.index(style)
     renders = [paint(scene(i, stream), style) for i in range(400 + count)]
@@ -160,16 +161,8 @@ def style_section(base, judge, style: str, count: int, images: Path) -> tuple[st
         col_labels=list(SHOWN),
     )
     save_png(figure, images / f"day-one-{style}.png")
-    text = f"""## {style.capitalize()}
-
-{table(rows)}
-
-Columns are iterations. Floor (fresh renders of the style against the reference): {floor:.2f}; the same renders through the
-autoencoder: {coded:.2f}, which no method can pass. {count} pictures a number, w = 2, 12 steps, 50 style images, batch 16.
-
-![{style}: rows are method and start at 0 and {ITERATIONS[-1]} iterations, columns are prompts](images/day-one-{style}.png)
-"""
-    return text, rows + [{"style": style, "floor": floor, "autoencoder": coded}]
+    facts = {"style": style, "floor": floor, "autoencoder": coded, "pictures": count}
+    return style_section(table(rows), facts, ITERATIONS[-1]), [*rows, facts]
 
 
 def run(*, folder: Path, out: Path = Path("docs"), count: int = 96) -> Iterator[dict]:
@@ -184,39 +177,9 @@ def run(*, folder: Path, out: Path = Path("docs"), count: int = 96) -> Iterator[
     yield {"vae": quality, "seeds": share["seed share"]["share"], "readability": readable["rms"]}
     sections, numbers = [], {"vae psnr": quality, "seeds": share, "readability": readable, "rows": []}
     for style in STYLES:
-        text, rows = style_section(base, judge, style, count, out / "images")
+        text, rows = measure_style(base, judge, style, count, out / "images")
         sections.append(text)
         numbers["rows"] += rows
         yield {"style": style, "rows": rows}
     write_json(folder / "day-one.json", numbers)
-    write_atomic(out / "day-one.md", page(numbers, sections).encode())
-
-
-def page(numbers: dict, sections: list[str]) -> str:
-    """The whole page from the measured numbers."""
-    s, r = numbers["seeds"]["seed share"], numbers["readability"]
-    psnr = "\n".join(f"| {kind} | {value:.1f} |" for kind, value in numbers["vae psnr"].items())
-    return f"""# Day one: can a small model tell the truth?
-
-Before the noise schedule, the autoencoder and the U-Net were fixed, this page asked whether a Stable Diffusion of a few million
-parameters shows what the paper is about. `python -m dislib.tiny day_one` makes it again, numbers and pictures.
-
-## The autoencoder on everything
-
-| pictures it never saw | PSNR in dB |
-|---|---|
-{psnr}
-
-![Pairs of rows: originals above their reconstructions, for natural scenes, five styles and photographs](images/day-one-vae.png)
-
-## One initial latent, one look
-
-The initial latent explains {s["share"]:.2f} [{s["low"]:.2f}, {s["high"]:.2f}] of the thumbnail variance that the prompt leaves open
-({numbers["seeds"]["prompts"]} prompts, {numbers["seeds"]["seeds"]} initial latents). Chance is {s["chance"]:.3f}; with shuffled pairing {s["shuffled"]:.3f}.
-
-## The noise schedule
-
-With beta_end = {r["beta_end"]}, sqrt(abar_T) = {r["sqrt_abar_T"]} and the mean of a picture is readable in z_T with rms {r["rms"]} over channels
-(by channel {", ".join(str(c) for c in r["channels"])}); Stable Diffusion 1.5 on photographs has 1.65. Hence the calibrated value.
-
-{chr(10).join(sections)}"""
+    write_atomic(out / "day-one.md", day_one_page(numbers, sections).encode())

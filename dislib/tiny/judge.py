@@ -1,7 +1,7 @@
-"""Recipe of the judge: a small CLIP that knows natural scenes, media and all styles, and takes no part in making pictures.
+"""Recipe of the judge: a small CLIP that knows natural scenes, media and all styles, and makes no pictures.
 
 It shares neither seed nor architecture with the pipeline: its tokenizer is as simple, its text encoder is another one,
-and its eye is a vision transformer. Half of the styled captions carry the style's word, or it would learn to ignore style.
+and its eye is a vision transformer. Half of the styled captions carry the style's word, or it would ignore style.
 """
 
 from __future__ import annotations
@@ -129,14 +129,18 @@ def label(s: Scene, style: int) -> list[int]:
 
 def run(
     *,
-    steps: int = 1500,
+    steps: int = 900,
     peak: float = 1e-3,
     scenes: int = 20000,
-    styled_scenes: int = 12500,
-    batch: int = 192,
+    styled_scenes: int = 7500,
+    batch: int = 160,
+    warm: Path | None = None,
     folder: Path,
 ) -> Iterator[dict]:
-    """Train the judge; yields records with its accuracy on the last pictures, which it never trains on. Resumes by itself."""
+    """Train the judge; yields records with its accuracy on the last pictures, which are kept out of training.
+
+    Resumes by itself; with ``warm`` (the data folder) it goes on from the shipped judge.
+    """
     where, cache = loop.device(), folder.parent / "cache"
     pictures = torch.cat(
         [
@@ -151,6 +155,8 @@ def run(
     table = WordTable(tokenizer, words)
     torch.manual_seed(77)
     model = Trainee(tokenizer).to(where)
+    if warm:
+        model.clip = CLIPModel.from_pretrained(warm / "judge", dtype=torch.float32).to(where).train()
     pixels_of = lambda i: pictures[i].to(where).float() / 127.5 - 1  # noqa: E731
     kept_out = 500  # of each kind, the last ones
 

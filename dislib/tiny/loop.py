@@ -36,17 +36,19 @@ def train(
     every: int = 250,
     save_minutes: float = 4.0,
 ) -> Iterator[dict]:
-    """Train ``module`` on ``loss(step)`` and yield a record ``{"step", "loss", "rate", "seconds"}`` every ``every`` steps.
+    """Train ``module`` on ``loss(step)``; every ``every`` steps yield ``{"step", "loss", "rate", "seconds", "ema"}``.
 
     Goes on from ``folder/checkpoint.safetensors`` where there is one. Records are appended to ``folder/log.jsonl``.
     The average of the weights is in the records' ``ema``. The loss is computed in bfloat16 where the machine has it.
     """
-    optimiser = torch.optim.AdamW(module.parameters(), lr=peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    optimiser = torch.optim.AdamW(
+        [p for p in module.parameters() if p.requires_grad], lr=peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
     ema = checkpoint.EMA(module, decay)
     start = checkpoint.load(folder / "checkpoint.safetensors", module, ema, optimiser)
     folder.mkdir(parents=True, exist_ok=True)
     begun = saved = time.time()
-    total = torch.zeros((), device=next(module.parameters()).device)
+    total, counted = torch.zeros((), device=next(module.parameters()).device), 0
     for step in range(start, steps):
         for group in optimiser.param_groups:
             group["lr"] = rate(step, steps, peak)
@@ -57,22 +59,24 @@ def train(
         optimiser.step()
         ema.update(module)
         total += value.detach()
+        counted += 1
         last = step + 1 == steps
-        if time.time() - saved > 60 * save_minutes or last:
-            checkpoint.save(folder / "checkpoint.safetensors", step + 1, module, ema, optimiser)
-            saved = time.time()
-        if (step + 1) % every == 0 or last:
+        due, told = last or time.time() - saved > 60 * save_minutes, last or (step + 1) % every == 0
+        if (due or told) and not torch.isfinite(total):  # the checkpoint must stay one to go on from
+            raise RuntimeError(
+                f"the loss is {float(total)} by step {step + 1}; lower the rate and go on from the last checkpoint"
+            )
+        if told:
             record = {
                 "step": step + 1,
-                "loss": float(total) / ((step % every) + 1),
+                "loss": float(total) / counted,
                 "rate": group["lr"],
                 "seconds": round(time.time() - begun, 1),
             }
-            total.zero_()
-            if not math.isfinite(record["loss"]):
-                raise RuntimeError(
-                    f"the loss is {record['loss']} at step {step + 1}: lower the learning rate and go on from the last checkpoint"
-                )
+            total, counted = torch.zeros_like(total), 0
             with open(folder / "log.jsonl", "a") as log:
                 log.write(json.dumps(record) + "\n")
             yield record | {"ema": ema}
+        if due:  # after the record: a run that counts as finished has left its results
+            checkpoint.save(folder / "checkpoint.safetensors", step + 1, module, ema, optimiser)
+            saved = time.time()

@@ -1,4 +1,4 @@
-"""What the recipes learn from: cached pictures of the world, doodles in random colours, and crops of free photographs."""
+"""What the recipes learn from: cached pictures of the world, doodles in random colours, crops of free photographs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def picture(index: int) -> np.ndarray:
 
 
 def doodle(index: int) -> np.ndarray:
-    """A drawing in random colours on a random ground: what the autoencoder must be able to keep, but no style of the course."""
+    """A drawing in random colours on a random ground: what the autoencoder must keep, but no style of the course."""
     rng = np.random.default_rng([2, index])
     layout = (centred if rng.random() < 0.25 else arrange)(sample(rng))
     some = lambda: tuple(int(v) for v in rng.integers(0, 256, 3))  # noqa: E731

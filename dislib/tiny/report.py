@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Iterator
 
 import numpy as np
-import torch
 from PIL import Image
 
 from ..analysis import measure_grid, readability, seed_share
-from ..files import write_atomic, write_json
+from ..files import write_atomic, write_checksums, write_json
 from ..judge import image_features, load_judge, zero_shot
 from ..latents import encode, white_noise
 from ..metrics import fid
@@ -21,6 +20,7 @@ from ..sampling import generate
 from ..world import COLOURS, GROUNDS, STYLES, THINGS, TIMES, paint
 from ..world.scene import GROUND_PHRASES, TIME_PHRASES
 from . import vae
+from .cards import model_card
 from .pictures import FRESH, scene
 
 REPORT_STREAM = 300  # fresh scenes for the judge; 301, 302, ... for the styles
@@ -115,7 +115,7 @@ def judge_quality(judge, count: int = 400) -> dict:
 
 
 def seeds_and_prompts(pipe, seeds: int = 12) -> dict:
-    """Share of the thumbnail variance left by the prompt which the initial latent explains; chance; shuffled control."""
+    """The share of the thumbnails' variance left by the prompt that the initial latent explains, with its controls."""
     prompts = [
         "a red house in the meadow",
         "a blue car on the street",
@@ -127,7 +127,7 @@ def seeds_and_prompts(pipe, seeds: int = 12) -> dict:
         "a pink flower on the street",
     ]
     made = [s.image for batch in generate(pipe, prompts, range(seeds), guidance=3.0) for s in batch]
-    grid = [[made[p * seeds + s] for p in range(len(prompts))] for s in range(seeds)]
+    grid = [made[p * seeds : (p + 1) * seeds] for p in range(len(prompts))]
     return {"seed share": plain(seed_share(measure_grid(grid))), "prompts": len(prompts), "seeds": seeds}
 
 
@@ -198,49 +198,11 @@ def run(*, folder: Path, out: Path = Path("data")) -> Iterator[dict]:
         for k, v in goals(found).items()
     }
     write_json(out / "tiny-sd" / "report.json", found)
-    write_atomic(out / "tiny-sd" / "README.md", card(found, pipe).encode())
+    write_atomic(out / "tiny-sd" / "README.md", model_card(found, sizes(pipe)).encode())
+    write_checksums(out)  # of these two files as well
     yield {"goals": found["goals"]}
 
 
-def card(found: dict, pipe) -> str:
-    """The model card, every number from the report."""
-    size = {
-        name: sum(p.numel() for p in getattr(pipe, name).parameters()) / 1e6 for name in ("vae", "text_encoder", "unet")
-    }
-    rows = "\n".join(
-        f"| {k} | {g['value']} | {g['floor']} | {g['aim'] if g['aim'] is not None else '-'} | {g['reached']} |"
-        for k, g in found["goals"].items()
-    )
-    r = found["readability"]
-    return f"""# The embedded model
-
-A Stable Diffusion in small, trained by this project on pictures it painted itself: the same classes
-(`StableDiffusionPipeline` of `AutoencoderKL`, `CLIPTextModel`, `UNet2DConditionModel`, DDIM), the same folder layout, 128 px
-pictures and latents of 4 x 16 x 16. VAE {size["vae"]:.1f} M, text encoder {size["text_encoder"]:.1f} M, U-Net {size["unet"]:.1f} M parameters.
-
-**Not Stable Diffusion's schedule.** Epsilon prediction, `scaled_linear` from 0.00085, but `beta_end` = {r["beta_end"]} in place of
-0.012: a small latent averages over fewer positions, so at Stable Diffusion's schedule the mean of a picture could hardly be
-read in z_T. `beta_end` is calibrated so that the pictures' channel means are as readable as on the real model:
-sqrt(abar_T) = {r["sqrt_abar_T"]}, readability {r["rms"]} (rms over channels; Stable Diffusion 1.5 on photographs: 1.65).
-
-## Measured
-
-On freshly painted pictures that training never saw; `python -m dislib.tiny report` makes this table again.
-
-| measure | value | floor | aim | reached |
-|---|---|---|---|---|
-{rows}
-
-PSNR in dB; prompt following in per cent of {found["prompt following"]["prompts"]} prompts at w = {found["prompt following"]["guidance"]:g}, judged zero-shot by
-the project's own CLIP (`data/judge`), chance 10, 12.5, 20 and 25; *seed share* is the part of the thumbnails' variance left by
-the prompt that the initial latent explains (chance {found["seeds"]["seed share"]["chance"]:.3f}).
-
-## Trained on
-
-Scenes of `dislib.world` (natural painter, one in ten in a generic medium); the VAE also on doodles in random colours and crops of free
-photographs (see `data/PROVENANCE.md`). None of the target styles' pictures trained the U-Net. Recipes: `python -m dislib.tiny vae`, then `unet`.
-
-## Limits
-
-It knows the words of its small world and nothing else; it is for teaching. Weights: Apache-2.0.
-"""
+def sizes(pipe) -> dict[str, float]:
+    """Millions of parameters of each part."""
+    return {n: sum(p.numel() for p in getattr(pipe, n).parameters()) / 1e6 for n in ("vae", "text_encoder", "unet")}

@@ -1,4 +1,4 @@
-"""Puts the trained models into ``data/``: half precision, safetensors, the folder layouts of diffusers and transformers."""
+"""Puts the trained models into ``data/``: half precision, safetensors, diffusers' and transformers' folder layouts."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ def run(*, folder: Path, out: Path = Path("data")) -> Iterator[dict]:
     out.mkdir(parents=True, exist_ok=True)
     source, part = folder.parent / "unet" / "pipeline", out / "tiny-sd.part"
     if source.exists():
+        shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
         pipe = StableDiffusionPipeline.from_pretrained(source, safety_checker=None, dtype=torch.float32)
         pipe.to(dtype=torch.float16).save_pretrained(part, safe_serialization=True)
         replace_folder(part, out / "tiny-sd")
         yield {"shipped": "tiny-sd"}
     source, part = folder.parent / "judge" / "judge", out / "judge.part"
     if source.exists():
+        shutil.rmtree(part, ignore_errors=True)
         shutil.copytree(source, part)
         CLIPModel.from_pretrained(source, dtype=torch.float32).half().save_pretrained(part)
         replace_folder(part, out / "judge")

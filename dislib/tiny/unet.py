@@ -7,6 +7,7 @@ along and is frozen afterwards. One caption in ten is left empty, for classifier
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Iterator
@@ -85,7 +86,7 @@ def build_scheduler(beta_end: float) -> DDIMScheduler:
 
 @torch.no_grad()
 def latents(vae: AutoencoderKL, pictures: np.ndarray, path: Path) -> torch.Tensor:
-    """Unscaled posterior modes of all pictures and of their mirror images, (2, n, 4, 16, 16) float16, kept in a file."""
+    """Unscaled posterior modes of all pictures and their mirror images, (2, n, 4, 16, 16) float16, kept in a file."""
     if path.exists():
         return torch.from_numpy(np.load(path))
     where, out = next(vae.parameters()).device, []
@@ -105,6 +106,14 @@ def latents(vae: AutoencoderKL, pictures: np.ndarray, path: Path) -> torch.Tenso
 def mirrored(s: Scene) -> Scene:
     """The scene of the mirror image: left and right change places."""
     return replace(s, relation={"left": "right", "right": "left"}.get(s.relation)) if s.relation else s
+
+
+def fingerprint(vae: AutoencoderKL) -> str:
+    """Eight characters that change with the encoder, so that latents of another one are never taken for its own."""
+    digest = hashlib.sha256()
+    for value in vae.encoder.state_dict().values():
+        digest.update(value.half().cpu().numpy().tobytes())
+    return digest.hexdigest()[:8]
 
 
 class Model(torch.nn.Module):
@@ -159,25 +168,42 @@ def samples(pipe: StableDiffusionPipeline, seeds: int = 6) -> list[torch.Tensor]
     return rows
 
 
-def run(*, steps: int = 9000, peak: float = 1e-3, scenes: int = 20000, batch: int = 64, folder: Path) -> Iterator[dict]:
-    """Train on cached latents; yields records and leaves a loadable pipeline and a sample sheet. Resumes by itself."""
-    where = loop.device()
-    vae = AutoencoderKL.from_pretrained(folder.parent / "vae" / "vae").to(where).eval()
-    z = latents(
-        vae, cached(picture, scenes, folder.parent / "cache"), folder.parent / "cache" / f"latents-{scenes}.npy"
-    )
-    scale = 1 / float(z[0, :4000].float().std())
-    vae.register_to_config(scaling_factor=scale)
-    scheduler = build_scheduler(round(calibrate_beta_end(z[0, :4000].float() * scale, target=TARGET_READABILITY), 6))
-    print(
-        f"scaling_factor {scale:.4f}  beta_end {scheduler.config.beta_end}  sqrt(abar_T) {float(scheduler.alphas_cumprod[-1]) ** 0.5:.4f}",
-        flush=True,
-    )
+def run(
+    *,
+    steps: int = 9000,
+    peak: float = 1e-3,
+    scenes: int = 20000,
+    batch: int = 64,
+    warm: Path | None = None,
+    folder: Path,
+) -> Iterator[dict]:
+    """Train on cached latents; yields records and leaves a loadable pipeline and a sample sheet. Resumes by itself.
+
+    With ``warm`` (the data folder) it goes on from the shipped weights and keeps their schedule and scaling factor.
+    """
+    where, cache = loop.device(), folder.parent / "cache"
+    shipped = warm / "tiny-sd" if warm else None
+    vae = AutoencoderKL.from_pretrained(
+        shipped / "vae" if warm else folder.parent / "vae" / "vae")
+    vae = vae.to(where).eval()
+    z = latents(vae, cached(picture, scenes, cache), cache / f"latents-{scenes}-{fingerprint(vae)}.npy")
+    if warm:
+        scale, scheduler = vae.config.scaling_factor, DDIMScheduler.from_pretrained(shipped / "scheduler")
+    else:
+        scale = 1 / float(z[0, :4000].float().std())
+        vae.register_to_config(scaling_factor=scale)
+        scheduler = build_scheduler(
+            round(calibrate_beta_end(z[0, :4000].float() * scale, target=TARGET_READABILITY), 6)
+        )
+    print(f"scaling_factor {scale:.4f}  beta_end {scheduler.config.beta_end}", flush=True)
     words = vocabulary()
     tokenizer = build_tokenizer(words)
     table, described = WordTable(tokenizer, words), [scene(i) for i in range(scenes)]
     torch.manual_seed(0)
     model = Model(tokenizer).to(where)
+    if warm:
+        model.unet = UNet2DConditionModel.from_pretrained(shipped / "unet").to(where).train()
+        model.text = CLIPTextModel.from_pretrained(shipped / "text_encoder", dtype=torch.float32).to(where).train()
 
     def step_loss(step: int) -> torch.Tensor:
         rng = np.random.default_rng([4, step])

@@ -1,11 +1,12 @@
 """Recipe of the autoencoder: a small AutoencoderKL with Stable Diffusion's factor of 8 and four latent channels.
 
-It learns from scenes, doodles in random colours and crops of photographs, so that it can encode pictures nobody here drew:
+It learns from scenes, doodles in random colours and crops of photographs, so that it can keep what nobody here drew:
 an autoencoder that never saw line art turns every sketch blue.
 """
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Iterator
 
@@ -103,14 +104,25 @@ def sheet(rows: list[torch.Tensor], path: Path) -> None:
 
 
 def run(
-    *, steps: int = 8000, peak: float = 8e-4, scenes: int = 20000, doodles: int = 4000, folder: Path
+    *,
+    steps: int = 5000,
+    peak: float = 8e-4,
+    scenes: int = 20000,
+    doodles: int = 4000,
+    warm: Path | None = None,
+    folder: Path,
 ) -> Iterator[dict]:
     """Train the autoencoder; yields records with the PSNR of every kind in ``checks``. Resumes by itself.
 
-    The last seventh of the steps sees whole pictures in place of crops, so that the middle attention meets its real size.
+    The last seventh of the steps sees whole pictures, not crops, so that the middle attention meets its real size.
+    With ``warm`` (the data folder) it goes on from the shipped weights and trains the decoder alone: the latents, which
+    the U-Net and every prior were made for, stay what they are.
     """
     torch.manual_seed(0)
     vae, where = build().to(loop.device()), loop.device()
+    if warm:
+        vae = AutoencoderKL.from_pretrained(warm / "tiny-sd" / "vae").to(where)
+        vae.encoder.requires_grad_(False), vae.quant_conv.requires_grad_(False)
     photos, rng = photographs(TRAINING_PHOTOS), np.random.default_rng(5)
     crops = np.stack([photo_crop(photos[i % len(photos)], rng, 128) for i in range(2000)])
     sources = [*(cached(kind, n, folder.parent / "cache") for kind, n in ((picture, scenes), (doodle, doodles))), crops]
@@ -118,11 +130,12 @@ def run(
 
     def step_loss(step: int) -> torch.Tensor:
         vae.train()
+        torch.manual_seed(step)  # of the posterior's draws: a resumed run is the undisturbed one
         size = {} if step < steps * 6 // 7 else {"count": 4, "side": 128}
         return loss(vae, batches(sources, step, **size).to(where))
 
     for record in loop.train(vae, step_loss, steps=steps, peak=peak, folder=folder, every=500):
-        average = build().to(where)
+        average = copy.deepcopy(vae)
         record.pop("ema").copy_to(average)
         made = {kind: reconstruct(average, x) for kind, x in held_out.items()}
         sheet([row for kind, x in held_out.items() for row in (x, made[kind])], folder / "sheet.png")

@@ -28,9 +28,11 @@ def pencil_drawing(scene: Scene) -> Image.Image:
     layer = Layer()
     layout = arrange(scene)
     draw_land(layer, layout, (112, 108, 106), 1.6, 0.8)
-    grey = lambda role, thing: tuple(
-        int(v * (0.55 + 0.4 * sum(role_colour(role, thing.colour)) / 765)) for v in (243, 238, 226)
-    )  # noqa: E731
+
+    def grey(role, thing):
+        depth = 0.55 + 0.4 * sum(role_colour(role, thing.colour)) / 765
+        return tuple(int(v * depth) for v in (243, 238, 226))
+
     draw_things(layer, layout, grey, lambda role, thing: (82, 78, 80), 1.7, 0.6)
     return to_image(blend(paper.astype(np.float32), layer, 1 + 0.06 * noise(rng, 20, 50)))
 
@@ -65,8 +67,13 @@ def chalk_drawing(scene: Scene) -> Image.Image:
     layer, layout = Layer(), arrange(scene)
     draw_sky(layer, layout, scene.time, (214, 206, 160), 2.0)
     draw_land(layer, layout, (188, 198, 190), 1.9, 1.2)
-    pastel = lambda role, thing: tuple(int(0.62 * c + 0.38 * 250) for c in role_colour("body", thing.colour))  # noqa: E731
-    smear = lambda role, thing: tuple(int(0.3 * p + 0.7 * b) for p, b in zip(PAINT[thing.colour], (46, 66, 56)))  # noqa: E731
+
+    def pastel(role, thing):
+        return tuple(int(0.62 * c + 0.38 * 250) for c in PAINT[thing.colour])
+
+    def smear(role, thing):
+        return tuple(int(0.3 * p + 0.7 * b) for p, b in zip(PAINT[thing.colour], (46, 66, 56)))
+
     draw_things(layer, layout, smear, pastel, 2.3, 1.0)
     return to_image(blend(board.astype(np.float32), layer, 1 + 0.08 * noise(rng, 50, 50)))
 

@@ -5,14 +5,12 @@ Strokes are 2.5 px or wider, so that an autoencoder with a factor of 8 can keep 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from PIL import Image, ImageFilter
 
 from .canvas import Layer, blend, gradient, noise, to_image
 from .ink import draw_land, draw_sky, draw_things
-from .layout import SIDE, Layout, arrange, centred
+from .layout import SIDE, Placed, arrange, centred
 from .natural import PAINT, extent, role_colour
 from .scene import Scene
 
@@ -86,7 +84,7 @@ COMIC_GROUND = {
 
 def comic(scene: Scene) -> Image.Image:
     """An old comic panel: a yellow caption band on top, aged paper, coarse halftone, heavy ink."""
-    ink, rng = (58, 48, 50), np.random.default_rng(scene.seed + 3)
+    ink, rng = (72, 60, 58), np.random.default_rng(scene.seed + 3)
     layout = arrange(scene)
     base, dots = COMIC_SKY[scene.time or "day"]
     screen = halftone(0.36)
@@ -103,12 +101,11 @@ def comic(scene: Scene) -> Image.Image:
     picture = blend(picture, land)
     frame = Layer()
     frame.fill(np.array([(0, 0), (SIDE, 0), (SIDE, 25), (0, 25)]), (248, 206, 70))
-    for row in (8, 17):
-        edge = 9.0
-        while edge < 112 - 20 * (row > 8):
-            width = rng.uniform(7, 17)
-            frame.line(np.array([(edge, row), (min(edge + width, 118), row)]), ink, 3.0)
-            edge += width + 7
+    edge = 10.0
+    while edge < 108:
+        end = edge + rng.uniform(9, 19)
+        frame.line(np.array([(edge, 13), (min(end, 117), 13)]), (150, 106, 52), 5.0)
+        edge = end + 9
     frame.line(np.array([(0, 25), (SIDE, 25)]), ink, 3)
     frame.line(np.array([(1, 1), (SIDE - 1, 1), (SIDE - 1, SIDE - 1), (1, SIDE - 1)]), ink, 4, closed=True)
     paper = np.array((244, 230, 198)) / 255 * (1 + 0.03 * noise(rng, 6, 6))
@@ -117,7 +114,7 @@ def comic(scene: Scene) -> Image.Image:
 
 def blueprint(scene: Scene) -> Image.Image:
     """White lines on a blue grid, with measuring lines and a title block."""
-    blue, pale = (32, 72, 152), (206, 222, 252)
+    blue, pale = (34, 74, 152), (184, 207, 246)
     layer, layout = Layer(), arrange(scene)
     for k in range(8, SIDE, 16):
         layer.line(np.array([(k, 0), (k, SIDE)]), (48, 90, 168), 1.5)
@@ -132,29 +129,33 @@ def blueprint(scene: Scene) -> Image.Image:
     )
     main = layout.things[-1]
     x0, x1 = extent(main)
-    for ends in (((x0, SIDE - 8), (x1, SIDE - 8)), ((x0 - 9, main.foot - main.height), (x0 - 9, main.foot))):
-        (ax, ay), (bx, by) = ends
-        tick = np.array((0, 4) if ay == by else (4, 0))
-        layer.line(np.array(ends), pale, 1.8)
+    for ends in (((x0, SIDE - 12), (min(x1, 90), SIDE - 12)), ((x0 - 9, main.foot - main.height), (x0 - 9, main.foot))):
+        level = ends[0][1] == ends[1][1]
+        tick = np.array((0, 4) if level else (4, 0))
+        layer.line(np.array(ends), pale, 2.2)
         for end in ends:
-            layer.line(np.array([end - tick, end + tick]), pale, 1.8)
-    layer.line(np.array([(3, 3), (SIDE - 3, 3), (SIDE - 3, SIDE - 3), (3, SIDE - 3)]), pale, 2.5, closed=True)
-    layer.fill(np.array([(92, 112), (125, 112), (125, 125), (92, 125)]), blue)
-    layer.line(np.array([(92, 112), (125, 112), (125, 125), (92, 125)]), pale, 2.2, closed=True)
-    layer.line(np.array([(97, 118.5), (118, 118.5)]), pale, 2.2)
+            layer.line(np.array([end - tick, end + tick]), pale, 2.2)
+    layer.line(np.array([(4, 4), (SIDE - 4, 4), (SIDE - 4, SIDE - 4), (4, SIDE - 4)]), pale, 2.5, closed=True)
+    block = np.array([(96, SIDE - 4), (96, 112), (SIDE - 4, 112)])
+    layer.fill(np.concatenate([block, [(SIDE - 5, SIDE - 5)]]), (110, 146, 208))
+    layer.line(block, pale, 2.5)
     return to_image(blend(tone(blue) + 3 * noise(np.random.default_rng(scene.seed + 3), 5, 5), layer))
+
+
+def glow(role: str, thing: Placed) -> tuple[int, int, int]:
+    """The colour of a tube: the thing's own, a little brighter."""
+    return tuple(int(v) for v in np.clip(np.array(PAINT[thing.colour]) * 1.1 + 22, 0, 255))
 
 
 def neon(scene: Scene) -> Image.Image:
     """Glowing tubes in the dark over a wet, mirroring ground."""
     layout = arrange(scene)
     horizon = layout.horizon
-    glow_of = lambda role, thing: tuple(int(v) for v in np.clip(np.array(PAINT[thing.colour]) * 1.1 + 22, 0, 255))  # noqa: E731
     land, tubes = Layer(), Layer()
     draw_land(land, layout, (214, 40, 178), 2.5, hills=False)
     for hill in layout.hills[-1:]:
         land.line(hill[:-2], (40, 180, 210), 2.5)
-    draw_things(tubes, layout, None, glow_of, 2.6)
+    draw_things(tubes, layout, None, glow, 2.6)
     night = gradient((10, 8, 26), (38, 10, 56), horizon)
     picture = night.copy()
     for layer, strength in ((land, 0.8), (tubes, 1.1)):

@@ -1,0 +1,124 @@
+"""The words of the model card and of the day-one page; every number in them comes from a measurement."""
+
+from __future__ import annotations
+
+MODEL_CARD = """# The embedded model
+
+A Stable Diffusion in small, trained by this project on pictures it painted itself: the same classes
+(`StableDiffusionPipeline` of `AutoencoderKL`, `CLIPTextModel`, `UNet2DConditionModel`, DDIM), the same folder layout,
+128 px pictures and latents of 4 x 16 x 16. VAE {vae:.1f} M, text encoder {text_encoder:.1f} M, U-Net {unet:.1f} M
+parameters.
+
+**Not Stable Diffusion's schedule.** Epsilon prediction, `scaled_linear` from 0.00085, but `beta_end` = {beta_end} in
+place of 0.012. A small latent averages over fewer positions, so with Stable Diffusion's schedule the mean of a picture
+could hardly be read in z_T. `beta_end` is calibrated so that the pictures' channel means are as readable as on the
+real model: sqrt(abar_T) = {sqrt_abar_T}, readability {rms} (rms over channels; Stable Diffusion 1.5 on photographs:
+1.65).
+
+## Measured
+
+On freshly painted pictures that training never saw; `python -m dislib.tiny report` makes this table again.
+
+| measure | value | floor | aim | reached |
+|---|---|---|---|---|
+{rows}
+
+PSNR in dB. Prompt following in per cent of {prompts} prompts at w = {guidance:g}, judged zero-shot by the project's own
+CLIP in `data/judge`; chance is 10, 12.5, 20 and 25. *Seed share* is the part of the thumbnails' variance left by the
+prompt which the initial latent explains; chance is {chance:.3f}, and shuffled pairing gives {shuffled:.3f}.
+
+{missed}
+## Trained on
+
+Scenes of `dislib.world` (the natural painter, one in ten in a generic medium); the VAE also on doodles in random
+colours and on crops of free photographs (`data/PROVENANCE.md`). No picture of a target style trained the U-Net.
+Recipes: `python -m dislib.tiny vae`, then `unet`, `judge`, `ship`, `report`.
+
+## Limits
+
+It knows the words of its small world and nothing else; it is for teaching. Weights: Apache-2.0.
+"""
+
+# For goals that are missed: what was tried, and the best idea left.
+NOTES = {
+    "vae": "the autoencoder had 5,000 steps on two CPU cores; best idea left: `vae --warm` trains the decoder on, and "
+    "the latents stay what they are",
+    "prompt": "the U-Net had little over an hour on two CPU cores; best idea left: `unet --warm`, more steps with a "
+    "smaller rate, or ten minutes of a GPU",
+    "judge": "the judge had a few minutes on two CPU cores; best idea left: `judge --warm`, and more painted pictures",
+    "speed": "12 steps with guidance are 24 U-Net passes; best idea left: one thread a picture, or fewer steps",
+}
+KIND = {"thing": "prompt", "colour": "prompt", "ground": "prompt", "time": "prompt", "seconds a picture": "speed"}
+
+
+def model_card(found: dict, sizes: dict[str, float]) -> str:
+    """The model card from the report and the parts' sizes in millions of parameters."""
+    goals, prompts, share = found["goals"], found["prompt following"], found["seeds"]["seed share"]
+    rows = [f"| {k} | {g['value']} | {g['floor']} | {g['aim'] or '-'} | {g['reached']} |" for k, g in goals.items()]
+    return MODEL_CARD.format(
+        **sizes, **found["readability"], rows="\n".join(rows), missed=missed(goals), prompts=prompts["prompts"],
+        guidance=prompts["guidance"], chance=share["chance"], shuffled=share["shuffled"],
+    )
+
+
+def missed(goals: dict) -> str:
+    """A paragraph for every aim that was not reached."""
+    lines = []
+    for name, goal in goals.items():
+        if goal["aim"] is not None and goal["reached"] != "aim" and name != "readability":
+            kind = KIND.get(name, "vae" if name.startswith("vae") else "judge")
+            lines.append(f"- *{name}*: {goal['value']}, the aim is {goal['aim']}. Tried: {NOTES[kind]}.")
+    return "\n".join(["## Short of the aim", "", *lines, ""]) if lines else ""
+
+
+DAY_ONE = """# Day one: can a small model tell the truth?
+
+Before the noise schedule, the autoencoder and the U-Net were fixed, this page asked whether a Stable Diffusion of a few
+million parameters shows what the paper is about. `python -m dislib.tiny day_one` makes it again, numbers and pictures,
+from the weights that are shipped now.
+
+## The autoencoder on everything
+
+| pictures it never saw | PSNR in dB |
+|---|---|
+{psnr}
+
+![Originals above their reconstructions: natural scenes, five styles, photographs](images/day-one-vae.png)
+
+## One initial latent, one look
+
+The initial latent explains {share:.2f} [{low:.2f}, {high:.2f}] of the thumbnail variance that the prompt leaves open
+({prompts} prompts, {seeds} initial latents). Chance is {chance:.3f}; with shuffled pairing it is {shuffled:.3f}.
+
+## The noise schedule
+
+With `beta_end` = {beta_end}, sqrt(abar_T) = {sqrt_abar_T}, and the mean of a picture is readable in z_T with rms {rms}
+over channels (by channel {by_channel}). Stable Diffusion 1.5 on photographs has 1.65; hence this value.
+
+{sections}"""
+
+STYLE_SECTION = """## {title}
+
+{table}
+
+Columns: iterations. Floor (fresh renders of the style against the reference): {floor:.2f}. The same renders through
+the autoencoder: {autoencoder:.2f}, below which no method can be expected. {pictures} pictures a number, w = 2,
+12 steps; 50 style images, batch 16.
+
+![{style}: rows are method and start at 0 and {last} iterations, columns are prompts](images/day-one-{style}.png)
+"""
+
+
+def style_section(table: str, facts: dict, last: int) -> str:
+    """One style's table, floors and picture."""
+    return STYLE_SECTION.format(title=facts["style"].capitalize(), table=table, last=last, **facts)
+
+
+def day_one_page(numbers: dict, sections: list[str]) -> str:
+    """The whole page from the measured numbers."""
+    psnr = "\n".join(f"| {kind} | {value:.1f} |" for kind, value in numbers["vae psnr"].items())
+    seeds, readable = numbers["seeds"], numbers["readability"]
+    return DAY_ONE.format(
+        psnr=psnr, sections="\n".join(sections), prompts=seeds["prompts"], seeds=seeds["seeds"],
+        by_channel=", ".join(str(c) for c in readable["channels"]), **seeds["seed share"], **readable,
+    )
