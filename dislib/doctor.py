@@ -91,7 +91,8 @@ def _dislib():
     except metadata.PackageNotFoundError:
         return f"this course's, in {Path(__file__).resolve().parent}"
     raise DislibError(
-        f"PyPI's unrelated package {NAMESAKE} {version} is installed; python -m pip uninstall {NAMESAKE}, then {INSTALL}"
+        f"PyPI's unrelated package {NAMESAKE} {version} is installed;"
+        f" python -m pip uninstall {NAMESAKE}, then {INSTALL}"
     )
 
 

@@ -184,7 +184,8 @@ def _device(name):
         device = torch.device(name or pick_device())
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ModelError(f"the device {name!r} cannot be used here ({shorten(error)}); try {pick_device()!r}") from error
+        best = pick_device()
+        raise ModelError(f"the device {name!r} cannot be used here ({shorten(error)}); try {best!r}") from error
     return device
 
 
@@ -235,14 +236,15 @@ def _why_not(name, source, error, local_files_only):
     known = "safetensors" in text and re.search(r"no file named|could not find|not find.*safetensors", text, re.I)
     if known or re.search(r"\.bin\b.*safetensors", text):
         return (
-            f"{name} has no complete set of safetensors weights, and pickled ones (.bin, .ckpt) are never loaded because"
-            f" they can run code; convert it with `save_pretrained(..., safe_serialization=True)` ({shorten(text, 160)})"
+            f"{name} has no complete set of safetensors weights, and pickled ones (.bin, .ckpt) are never loaded"
+            " because they can run code; convert it with `save_pretrained(..., safe_serialization=True)`"
+            f" ({shorten(text, 160)})"
         )
     if os.path.isdir(source):
         return f"the pipeline in {source} cannot be loaded; get or save it again ({shorten(text, 300)})"
     if local_files_only or re.search(r"cached|offline|connect|resolve|not known|timed? ?out", text, re.I):
         return (
-            f"{name} is not in the hub's cache on this machine and the hub cannot be reached; go online and run the same"
-            f' line once, or use the embedded model "tiny" ({shorten(text, 160)})'
+            f"{name} is not in the hub's cache on this machine and the hub cannot be reached; go online and run"
+            f' the same line once, or use the embedded model "tiny" ({shorten(text, 160)})'
         )
     return f"{name} cannot be loaded from the hub; check the id on https://huggingface.co/{name} ({shorten(text, 300)})"

@@ -194,7 +194,7 @@ def test_generate_says_what_is_truncated(model, tmp_path, capsys):
     (["--guidance", "-2"], "at least 1"), (["--guidance", "nan"], "got nan"),
     (["--steps", "0"], "steps must be a whole number from 1"), (["--scheduler", "ddpm"], "adds fresh N(0, 1) noise"),
     (["--scheduler", "best"], "there is no sampler 'best'"), (["--start", "leak"], "needs a style; pass --prior"),
-    (["--prior", "gone.safetensors"], "cannot use the prior gone.safetensors: it cannot be read (No such file or directory)"),
+    (["--prior", "gone.safetensors"], "cannot use the prior gone.safetensors: it cannot be read (No such file"),
     (["--prior", "/dev/null"], "cannot use the prior /dev/null"),
 ])
 def test_generate_refuses_and_leaves_no_folder(model, tmp_path, capsys, arguments, words):
@@ -412,7 +412,8 @@ def test_doctor_names_files_that_changed_or_are_missing(data, capsys):
     (data / files.CHECKSUMS).write_text(f"{'0' * 64}  tiny-sd/model_index.json\n{'0' * 64}  tiny-sd/gone.txt\n")
     code, lines, verdict = _doctor(capsys)
     assert code == 1 and verdict.startswith("1 FAIL")
-    assert lines["model"].startswith("FAIL") and "model_index.json has changed; tiny-sd/gone.txt is miss" in lines["model"]
+    assert lines["model"].startswith("FAIL")
+    assert "model_index.json has changed; tiny-sd/gone.txt is missing" in lines["model"]
     (data / files.CHECKSUMS).unlink()
     assert "cannot read the checksums" in _doctor(capsys)[1]["model"]
 
@@ -425,9 +426,7 @@ def test_doctor_of_another_model(model, capsys):
 
 
 def test_doctor_knows_the_namesake_and_a_torchvision_that_does_not_fit(monkeypatch):
-    known = doctor.metadata.version
-    monkeypatch.setattr(doctor.metadata, "version", lambda name: "0.9.0" if name in ("dislib", "torchvision") else known(
-        name))
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: "0.9.0")
     passed, _, answer = doctor._ask("dislib", doctor._dislib)
     assert not passed and "PyPI's unrelated package dislib 0.9.0 is installed; python -m pip uninstall dislib" in answer
     monkeypatch.setitem(sys.modules, "torchvision", None)

@@ -135,9 +135,10 @@ def test_every_seed_for_every_prompt_in_order():
 @pytest.mark.parametrize("start", [None, _prior()])
 def test_a_picture_depends_on_its_own_seed_and_prompt_only(start):
     pipe = shared_pipeline()
-    expected = {(s.prompt, s.seed): s for s in _all(pipe, ["a b", "c"], [0, 1, 5], start=start, kind="matched", steps=4)}
+    options = dict(start=start, kind="matched", steps=4)
+    expected = {(s.prompt, s.seed): s for s in _all(pipe, ["a b", "c"], [0, 1, 5], **options)}
     for batch_size in (1, 2, 5):
-        for s in _all(pipe, ["c", "a b"], [5, 1, 0], start=start, kind="matched", steps=4, batch_size=batch_size):
+        for s in _all(pipe, ["c", "a b"], [5, 1, 0], **options, batch_size=batch_size):
             same = expected[s.prompt, s.seed]
             assert _grey_levels(s.image, same.image) <= 1
             torch.testing.assert_close(s.latent, same.latent, atol=1e-3, rtol=1e-3)
@@ -200,7 +201,8 @@ def test_starts():
     torch.testing.assert_close(_first_call(start=noise + 1), (noise + 1).repeat(2, 1, 1, 1))
     four = white_noise(range(4), SHAPE)
     torch.testing.assert_close(_first_call(start=four), four)
-    torch.testing.assert_close(_first_call(start=lambda seeds: 2 * white_noise(seeds, SHAPE)), 2 * noise.repeat(2, 1, 1, 1))
+    doubled = _first_call(start=lambda seeds: 2 * white_noise(seeds, SHAPE))
+    torch.testing.assert_close(doubled, 2 * noise.repeat(2, 1, 1, 1))
 
 
 @pytest.mark.parametrize("kind", ["paper", "matched", "leak"])
