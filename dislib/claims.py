@@ -309,6 +309,31 @@ def claim_start_brings_style(white, started, images, *, draws=200):
     return _below("The start brings the style's colours", value, float(min(again)), control, text)
 
 
+def claim_prompt_survives(kept, lost):
+    """From one start, pictures of one model still tell their prompts apart; from another they no longer do.
+
+    Value: how far pictures of different prompts from the same seed differ (std over prompts of 8 x 8 thumbnails in
+    L*a*b*, rms over positions; mean over seeds) for the first start. Threshold: the largest such number of any seed
+    for the second. Control: the second's mean over seeds.
+
+    Args:
+        kept, lost: rows of prompts, columns of seeds, PIL pictures of the two starts; at least 2 prompts.
+    """
+    value, control = (_between_prompts(grid) for grid in (kept, lost))
+    text = (f"From the first start, pictures of {len(kept)} prompts differ by {value.mean():.1f} (L*a*b*), seed by "
+            f"seed; from the second by {control.mean():.1f}, and by {control.max():.1f} at most.")
+    return _above("One start leaves room for the prompt, the other does not", float(value.mean()),
+                  float(control.max()), float(control.mean()), text)
+
+
+def _between_prompts(grid):
+    """Spread between the prompts of every seed `(seeds,)`."""
+    looks = rgb_to_lab(measure_grid(grid, "thumbnail"))  # (prompts, seeds, 8, 8, 3)
+    if len(looks) < 2:
+        raise DislibError("pictures of one prompt are given; how prompts differ needs at least two")
+    return np.sqrt(looks.var(axis=0, ddof=1).sum(axis=-1).mean(axis=(1, 2)))
+
+
 def _rms(lab):
     """Root mean square over positions of a colour difference `(8, 8, 3)`: what the eye sees (dE)."""
     return float(np.sqrt(np.mean(np.sum(lab**2, axis=-1))))

@@ -108,9 +108,9 @@ def image_grid(images, *, rows=None, cols=None, row_labels=None, col_labels=None
     return fig
 
 
-def strip(images, labels, *, title=None, alt=None):
+def strip(images, labels, *, title=None, alt=None, width=WIDTH):
     """Pictures side by side, each under its label."""
-    return image_grid([list(images)], col_labels=labels, title=title, alt=alt)
+    return image_grid([list(images)], col_labels=labels, title=title, alt=alt, width=width)
 
 
 def _grid(images, rows, cols):
@@ -217,7 +217,7 @@ def curve(x, ys, *, bands=None, lines=None, xlabel="", ylabel="", title=None, xs
     """One or several curves, each with its band.
 
     Args:
-        x: `(n,)`, shared by all curves, or a dict from label to its own.
+        x: `(n,)`, numbers or words, shared by all curves, or a dict from label to its own.
         ys: from label to values `(n,)`.
         bands: from label to `(low, high)`, each `(n,)`.
         lines: from label to the height of a dashed guide, e.g. `{"chance": 0.125}`.
@@ -225,13 +225,14 @@ def curve(x, ys, *, bands=None, lines=None, xlabel="", ylabel="", title=None, xs
     with style():
         fig = CourseFigure(figsize=(8, 4.6), layout="constrained")
         ax = fig.subplots()
+        ax.set(xscale=xscale, yscale=yscale)  # first: setting a scale takes the names off an axis of words
         for k, (label, y) in enumerate(ys.items()):
             at = x[label] if isinstance(x, dict) else x
             colour = COLOURS[k % len(COLOURS)]
             ax.plot(at, y, color=colour, marker=MARKERS[k % len(MARKERS)], label=label)
             if bands and label in bands:
                 ax.fill_between(at, *bands[label], color=colour, alpha=0.2, linewidth=0)
-        ax.set(xscale=xscale, yscale=yscale, xlabel=xlabel, ylabel=ylabel)
+        ax.set(xlabel=xlabel, ylabel=ylabel)
         for axis in (axis for axis, scale in ((ax.xaxis, xscale), (ax.yaxis, yscale)) if scale == "log"):
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.set_major_formatter(StrMethodFormatter("{x:g}"))  # 20, not 2 x 10^1

@@ -218,3 +218,13 @@ def test_a_start_that_brings_the_style_and_one_that_does_not():
     near = style_pictures("paper", n=8, rng=3)
     assert claims.claim_start_brings_style(white, near, style)
     assert not claims.claim_start_brings_style(white, style_pictures("ocean", n=8, rng=4), style)
+
+
+def test_a_start_that_keeps_the_prompt_and_one_that_drowns_it():
+    kept, lost = grid(prompts=3, seeds=4), [[style_pictures("paper", n=1)[0]] * 4] * 3
+    claim = claims.claim_prompt_survives(kept, lost)
+    assert claim and claim.control == pytest.approx(0, abs=1e-6)
+    assert not claims.claim_prompt_survives(lost, kept)
+    assert not claims.claim_prompt_survives(kept, kept)
+    with pytest.raises(DislibError, match="at least two"):
+        claims.claim_prompt_survives(kept[:1], lost[:1])
