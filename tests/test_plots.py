@@ -176,3 +176,9 @@ def test_a_notebook_shows_the_figure_once_with_its_alternative():
 def test_nothing_is_drawn_through_pyplot():
     code = "import sys; from dislib import plots; plots.bars({'a': 1.0}); assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_curve_over_words_keeps_them():
+    fig = plots.curve(["mean", "1", "2-3"], {"a": np.array([1.0, 10.0, 3.0])}, yscale="log")
+    fig.canvas.draw()
+    assert [label.get_text() for label in fig.axes[0].get_xticklabels()] == ["mean", "1", "2-3"]
