@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Iterator
@@ -10,7 +11,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from transformers import CLIPModel
 
-from ..files import write_checksums
+from ..files import write_checksums, write_json
 
 KEEP = ("README.md", "report.json")  # written by the report, not by training
 
@@ -25,6 +26,14 @@ def replace_folder(new: Path, old: Path) -> None:
     new.replace(old)
 
 
+def forget_origin(folder: Path) -> None:
+    """Take out of all configs from which folder of which machine the libraries loaded the model."""
+    for file in folder.rglob("*.json"):
+        config = json.loads(file.read_text(encoding="utf-8"))
+        if {"_name_or_path", "name_or_path"} & config.keys():
+            write_json(file, {k: v for k, v in config.items() if k not in ("_name_or_path", "name_or_path")})
+
+
 def run(*, folder: Path, out: Path = Path("data")) -> Iterator[dict]:
     """Write ``data/tiny-sd`` and ``data/judge`` from the recipes' results, and the checksums of both."""
     out.mkdir(parents=True, exist_ok=True)
@@ -33,6 +42,7 @@ def run(*, folder: Path, out: Path = Path("data")) -> Iterator[dict]:
         shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
         pipe = StableDiffusionPipeline.from_pretrained(source, safety_checker=None, dtype=torch.float32)
         pipe.to(dtype=torch.float16).save_pretrained(part, safe_serialization=True)
+        forget_origin(part)
         replace_folder(part, out / "tiny-sd")
         yield {"shipped": "tiny-sd"}
     source, part = folder.parent / "judge" / "judge", out / "judge.part"
@@ -40,6 +50,7 @@ def run(*, folder: Path, out: Path = Path("data")) -> Iterator[dict]:
         shutil.rmtree(part, ignore_errors=True)
         shutil.copytree(source, part)
         CLIPModel.from_pretrained(source, dtype=torch.float32).half().save_pretrained(part)
+        forget_origin(part)
         replace_folder(part, out / "judge")
         yield {"shipped": "judge"}
     write_checksums(out)
