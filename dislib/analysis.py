@@ -39,18 +39,25 @@ def mean_lab(images):
     return np.stack([_lab(image).mean(axis=(0, 1)) for image in images])
 
 
-def centroids(images):
+def centroids(images, *, colour=None):
     """Where the foreground lies: `(n, 2)`, x from the left and y from the top, both in 0..1.
 
     Foreground is what differs in colour from the middle (median) colour of its own row: sky, ground and fog change
     from row to row, things do not fill a row. Only the strongest differences count (over half of the largest).
+    With a `colour` (sRGB in 0..255) it is what lies nearer to that one than to the picture's median colour.
     """
-    return np.stack([_centroid(_lab(image)) for image in images])
+    return np.stack([_centroid(_lab(image), colour) for image in images])
 
 
-def _centroid(lab):
-    salience = np.linalg.norm(lab - np.median(lab, axis=1, keepdims=True), axis=-1)
-    weight = np.where(salience > np.quantile(salience, 0.999) / 2, salience, 0.0)
+def _centroid(lab, colour):
+    if colour is None:
+        salience = np.linalg.norm(lab - np.median(lab, axis=1, keepdims=True), axis=-1)
+        least = np.quantile(salience, 0.999) / 2
+    else:
+        middle = np.median(lab, axis=(0, 1))
+        towards = rgb_to_lab(np.asarray(colour) / 255) - middle
+        salience, least = (lab - middle) @ towards / max(towards @ towards, 1e-12), 0.5
+    weight = np.where(salience > least, salience, 0.0)
     if weight.sum() == 0:  # a picture without foreground: say the middle, which moves nothing
         return np.array([0.5, 0.5])
     y, x = ((np.arange(n) + 0.5) / n for n in weight.shape)

@@ -133,7 +133,7 @@ def claim_constant_moves_colour(plain, wide, fine):
                   float(control.mean()), text)
 
 
-def claim_blob_moves_thing(places, wide, fine, *, shuffles=200):
+def claim_blob_moves_thing(places, wide, fine, *, colour=None, shuffles=200):
     """The foreground of a picture follows a wide blob in the initial latent.
 
     Value: slope of the foreground's place against the blob's, both from the left in 0..1 (1: it goes all the way
@@ -144,11 +144,12 @@ def claim_blob_moves_thing(places, wide, fine, *, shuffles=200):
         places: the blob's middle in each column `(k,)`, at least three different ones.
         wide: rows of pictures; a row starts from one noise, column j has the blob at `places[j]`.
         fine: the same with each blob multiplied by a checkerboard.
+        colour: the thing's colour (sRGB in 0..255), to tell it from all else; see `analysis.centroids`.
     """
     places = np.asarray(places, dtype=np.float64)
     if len(np.unique(places)) < 3:
         raise DislibError(f"the blob lies at {places.tolist()}; a slope needs at least three different places")
-    found, control = (np.stack([centroids(row)[:, 0] for row in rows]) for rows in (wide, fine))
+    found, control = (np.stack([centroids(row, colour=colour)[:, 0] for row in rows]) for rows in (wide, fine))
     slope = _slope(places, found)
     rng = np.random.default_rng(0)
     largest = max(_slope(places, np.stack([rng.permutation(row) for row in found])) for _ in range(shuffles))

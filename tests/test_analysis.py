@@ -57,6 +57,16 @@ def test_centroid_and_horizon_are_found(x, horizon):
     np.testing.assert_allclose(analysis.horizons(images), [horizon], atol=0.02)
 
 
+def test_the_centroid_of_a_colour_does_not_mind_what_else_stands_out():
+    pixels = np.full((64, 64, 3), (90, 110, 150), dtype=np.uint8)
+    pixels[:, :20] = 250  # a white thing at the left
+    pixels[40:60, 36:60] = (214, 42, 42)  # a red one at the right
+    image = Image.fromarray(pixels)
+    np.testing.assert_allclose(analysis.centroids([image], colour=(214, 42, 42)), [[0.75, 50 / 64]], atol=0.01)
+    assert analysis.centroids([image])[0, 0] < 0.5
+    np.testing.assert_array_equal(analysis.centroids([image], colour=(90, 110, 150)), [[0.5, 0.5]])
+
+
 def test_a_flat_picture_has_its_centroid_in_the_middle():
     np.testing.assert_array_equal(analysis.centroids([Image.new("RGB", (32, 32), "grey")]), [[0.5, 0.5]])
 

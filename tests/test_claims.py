@@ -147,6 +147,8 @@ def test_a_fine_pattern_that_tints_as_well_sinks_the_claim():
 def test_the_slope_of_a_thing_that_follows_half_way_is_a_half():
     claim = claims.claim_blob_moves_thing(PLACES, moving(0.5), moving(0.0))
     assert claim and claim.value == pytest.approx(0.5, abs=0.05) and claim.control == pytest.approx(0, abs=0.02)
+    by_colour = claims.claim_blob_moves_thing(PLACES, moving(0.5), moving(0.0), colour=(20, 20, 20))
+    assert by_colour and by_colour.value == pytest.approx(0.5, abs=0.02)
 
 
 @pytest.mark.parametrize("wide, fine", [(0.0, 0.0), (-1.0, 0.0), (0.6, 1.0)])
