@@ -26,6 +26,9 @@ def _copy(folder, tmp_path):
     return shutil.copytree(folder, tmp_path / "copy")
 
 
+# diffusers speaks to numpy in its old ways; harmless.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(diffusers|numpy)")
+
 # --- what is right --------------------------------------------------------------------------------------------
 
 
@@ -165,6 +168,18 @@ def test_the_configuration_of_sd15_without_its_weights():
     assert (latent_shape(pipe), image_size(pipe)) == ((4, 64, 64), 512)
     assert pipe.vae.config.scaling_factor == 0.18215
     assert SD15 == "stable-diffusion-v1-5/stable-diffusion-v1-5"
+
+
+def test_512_px_go_through_prior_and_generate(tmp_path):
+    """The shapes of Stable Diffusion 1.5 with few channels, so that they are tried each time."""
+    from dislib.prior import StylePrior
+    from dislib.sampling import generate
+
+    pipe = build_pipeline(sample_size=64)
+    prior = StylePrior.from_images(pipe, image_folder(tmp_path / "style", 3, size=700), batch_size=2)
+    assert prior.shape == (4, 64, 64) and prior.meta["image_size"] == 512
+    [[sample]] = generate(pipe, ["a b c"], [0], steps=2, start=prior, kind="matched")
+    assert sample.image.size == (512, 512) and sample.latent.shape == (4, 64, 64)
 
 
 @pytest.mark.slow
