@@ -336,9 +336,11 @@ def test_there_is_a_thing_to_be_seen(grid):
 # --- the judge ------------------------------------------------------------------------------------------------------
 
 
-def told_right(judge, pictures, things):
-    """Percentage of pictures in which the judge finds the thing."""
-    return judged(judge, pictures, [(thing, None, None, None) for thing in things])["thing"]
+def told_right(judge, pictures, scenes):
+    """Percentage of pictures in which the judge finds the thing. Where a second thing stands, two answers are right:
+    such pictures are not asked about."""
+    alone = [(p, (s.thing, None, None, None)) for p, s in zip(pictures, scenes) if s.second is None]
+    return judged(judge, *zip(*alone))["thing"]
 
 
 def allowance(percent, n):
@@ -349,18 +351,17 @@ def allowance(percent, n):
 
 def test_the_judge_names_things_in_fresh_scenes(judge, fresh, report):
     scenes, pictures = fresh
-    things = [s.thing for s in scenes]
     expected = report["judge"]["accuracy"]["natural"]["thing"]
-    assert told_right(judge, pictures, things) >= expected - allowance(expected, len(things))
-    assert told_right(judge, pictures, things[1:] + things[:1]) < 30  # other pictures' things: chance is 10
+    assert told_right(judge, pictures, scenes) >= expected - allowance(expected, 75)
+    assert told_right(judge, pictures[1:] + pictures[:1], scenes) < 30  # other scenes' pictures: chance is 10
 
 
 def test_the_judge_names_things_in_every_style(judge, report):
     shares, expected = [], [report["judge"]["accuracy"][style]["thing"] for style in STYLES]
     for k, style in enumerate(STYLES):
         scenes = [shown(scene(FIRST + 300 + 12 * k + i, FRESH), style) for i in range(12)]
-        shares.append(told_right(judge, [paint(s, style) for s in scenes], [s.thing for s in scenes]))
-    assert np.mean(shares) >= np.mean(expected) - allowance(np.mean(expected), 12 * len(STYLES))
+        shares.append(told_right(judge, [paint(s, style) for s in scenes], scenes))
+    assert np.mean(shares) >= np.mean(expected) - allowance(np.mean(expected), 9 * len(STYLES))
 
 
 def test_the_judge_is_another_network_than_the_pipeline(judge, pipe):
