@@ -52,9 +52,10 @@ stamp:
 	@$(PYTHON) -m dislib._course $(REPO)
 
 clean:
-	@rm -rf build .pytest_cache *.egg-info
+	@rm -rf .pytest_cache *.egg-info
+	@test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name tiny -exec rm -rf {} +
 	@find . -name $(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +
-	@echo "Cleaned. $(VENV) is kept, since filling it takes minutes; delete it to start anew."
+	@echo "Cleaned. $(VENV) and the recipes' work in build/tiny are kept, since they take long to make."
 
 # Both marks are younger than the files they depend on, or the installation is brought up to date.
 $(VENV)/.lab-ready: pyproject.toml constraints.txt | $(PY)

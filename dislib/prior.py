@@ -346,7 +346,7 @@ def _check_format(tensors, meta):
 
 
 def _vae_signature(pipe):
-    return [float(f"{w:.5g}") for w in (pipe.vae.config.scaling_factor, *weight_sample(pipe.vae))]
+    return [float(f"{w:.5g}") for w in (pipe.vae.config.scaling_factor, *weight_sample(pipe.vae.encoder))]
 
 
 def _same_vae(a, b):

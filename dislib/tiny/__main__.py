@@ -18,6 +18,11 @@ def main() -> None:
     recipe = import_module(f"dislib.tiny.{arguments.recipe}")
     options = {"steps": arguments.steps} if arguments.steps else {}
     options |= {"warm": Path("data")} if arguments.warm else {}
+    if arguments.warm and (arguments.folder / arguments.recipe / "checkpoint.safetensors").exists():
+        parser.error(
+            f"{arguments.folder / arguments.recipe} holds a checkpoint, which would take the place of the shipped "
+            "weights; go on from it without --warm, or name another --folder"
+        )
     for record in recipe.run(folder=arguments.folder / arguments.recipe, **options):
         print("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in record.items()), flush=True)
 

@@ -24,7 +24,7 @@ On freshly painted pictures that training never saw; `python -m dislib.tiny repo
 {rows}
 
 PSNR in dB. Prompt following in per cent of {prompts} prompts at w = {guidance:g}, judged zero-shot by the project's own
-CLIP in `data/judge`; chance is 10, 12.5, 20 and 25. *Seed share* is the part of the thumbnails' variance left by the
+CLIP in `data/judge`, whose own mistakes count against it; chance is 10, 12.5, 20 and 25. *Seed share* is the part of the thumbnails' variance left by the
 prompt which the initial latent explains; chance is {chance:.3f}, and shuffled pairing gives {shuffled:.3f}.
 
 {missed}
@@ -46,9 +46,18 @@ NOTES = {
     "prompt": "the U-Net had little over an hour on two CPU cores; best idea left: `unet --warm`, more steps with a "
     "smaller rate, or ten minutes of a GPU",
     "judge": "the judge had a few minutes on two CPU cores; best idea left: `judge --warm`, and more painted pictures",
+    "schedule": "beta_end was calibrated on the training pictures; best idea left: calibrate again",
     "speed": "12 steps with guidance are 24 U-Net passes; best idea left: one thread a picture, or fewer steps",
 }
-KIND = {"thing": "prompt", "colour": "prompt", "ground": "prompt", "time": "prompt", "seconds a picture": "speed"}
+KIND = {
+    "thing": "prompt",
+    "colour": "prompt",
+    "ground": "prompt",
+    "time": "prompt",
+    "seconds a picture": "speed",
+    "seed share": "prompt",
+    "readability": "schedule",
+}
 
 
 def model_card(found: dict, sizes: dict[str, float]) -> str:
@@ -56,18 +65,26 @@ def model_card(found: dict, sizes: dict[str, float]) -> str:
     goals, prompts, share = found["goals"], found["prompt following"], found["seeds"]["seed share"]
     rows = [f"| {k} | {g['value']} | {g['floor']} | {g['aim'] or '-'} | {g['reached']} |" for k, g in goals.items()]
     return MODEL_CARD.format(
-        **sizes, **found["readability"], rows="\n".join(rows), missed=missed(goals), prompts=prompts["prompts"],
-        guidance=prompts["guidance"], chance=share["chance"], shuffled=share["shuffled"],
+        **sizes,
+        **found["readability"],
+        rows="\n".join(rows),
+        missed=missed(goals),
+        prompts=prompts["prompts"],
+        guidance=prompts["guidance"],
+        chance=share["chance"],
+        shuffled=share["shuffled"],
     )
 
 
 def missed(goals: dict) -> str:
-    """A paragraph for every aim that was not reached."""
+    """A line for every goal that was missed and every aim that was not reached."""
     lines = []
     for name, goal in goals.items():
-        if goal["aim"] is not None and goal["reached"] != "aim" and name != "readability":
+        short = goal["reached"] == "missed" or (goal["reached"] == "floor" and goal["aim"] and name != "readability")
+        if short:
             kind = KIND.get(name, "vae" if name.startswith("vae") else "judge")
-            lines.append(f"- *{name}*: {goal['value']}, the aim is {goal['aim']}. Tried: {NOTES[kind]}.")
+            goals_told = f"floor {goal['floor']}, aim {goal['aim'] or 'none'}"
+            lines.append(f"- *{name}*: {goal['value']} ({goals_told}). Tried: {NOTES[kind]}.")
     return "\n".join(["## Short of the aim", "", *lines, ""]) if lines else ""
 
 
@@ -119,6 +136,11 @@ def day_one_page(numbers: dict, sections: list[str]) -> str:
     psnr = "\n".join(f"| {kind} | {value:.1f} |" for kind, value in numbers["vae psnr"].items())
     seeds, readable = numbers["seeds"], numbers["readability"]
     return DAY_ONE.format(
-        psnr=psnr, sections="\n".join(sections), prompts=seeds["prompts"], seeds=seeds["seeds"],
-        by_channel=", ".join(str(c) for c in readable["channels"]), **seeds["seed share"], **readable,
+        psnr=psnr,
+        sections="\n".join(sections),
+        prompts=seeds["prompts"],
+        seeds=seeds["seeds"],
+        by_channel=", ".join(str(c) for c in readable["channels"]),
+        **seeds["seed share"],
+        **readable,
     )

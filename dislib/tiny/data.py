@@ -34,7 +34,7 @@ UNUSUAL = (
 
 
 def save_set(folder: Path, pictures: list[Image.Image], texts: list[str] | None = None) -> None:
-    """Write ``00.png, 01.png, ...`` and, where there are captions, ``metadata.jsonl``."""
+    """Write ``000.png, 001.png, ...`` and, where there are captions, ``metadata.jsonl``."""
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"{i:03d}.png" for i in range(len(pictures))]
     for name, picture in zip(names, pictures):

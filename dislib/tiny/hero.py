@@ -18,7 +18,7 @@ PROMPTS = (
     "a white cat in the desert",
     "an orange balloon",
 )
-STYLES = ("comic", "neon", "blueprint")
+STYLES = ("sketch", "neon", "blueprint")
 
 
 def run(*, folder: Path, out: Path = Path("docs/images"), seed: int = 1) -> Iterator[dict]:

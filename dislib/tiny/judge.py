@@ -182,10 +182,11 @@ def run(
         record.pop("ema").copy_to(average)
         average.clip.save_pretrained(folder / "judge")
         processor(tokenizer).save_pretrained(folder / "judge")
-        tests = {
+        held_out = {
             "natural": range(scenes - kept_out, scenes),
-            "styled": range(scenes + styled_scenes - kept_out, scenes + styled_scenes),
+            "styled": range(len(described) - kept_out, len(described)),
         }
+        tests = {k: [i for i in which if described[i][0].second is None] for k, which in held_out.items()}
         yield record | {
             kind: zero_shot(average, table, pixels_of(list(which)), labels[list(which), 0], "thing")
             for kind, which in tests.items()

@@ -96,7 +96,7 @@ def judge_quality(judge, count: int = 400) -> dict:
         pictures = [[paint(s, style) for s in half] for half in halves]
         rows = [
             (
-                s.thing,
+                s.thing if s.second is None else None,  # with a second thing, two answers are right
                 s.colour if style is None and s.medium is None else None,
                 s.ground if style is None else None,
                 s.time if style is None else None,

@@ -183,8 +183,7 @@ def run(
     """
     where, cache = loop.device(), folder.parent / "cache"
     shipped = warm / "tiny-sd" if warm else None
-    vae = AutoencoderKL.from_pretrained(
-        shipped / "vae" if warm else folder.parent / "vae" / "vae")
+    vae = AutoencoderKL.from_pretrained(shipped / "vae" if warm else folder.parent / "vae" / "vae")
     vae = vae.to(where).eval()
     z = latents(vae, cached(picture, scenes, cache), cache / f"latents-{scenes}-{fingerprint(vae)}.npy")
     if warm:

@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 from .canvas import Layer, blend, gradient, noise, to_image
 from .ink import draw_land, draw_sky, draw_things
 from .layout import SIDE, Placed, arrange, centred
-from .natural import PAINT, extent, role_colour
+from .natural import PAINT, extent, role_colour, shift
 from .scene import Scene
 
 # What a style does not show, its captions must not tell.
@@ -43,7 +43,7 @@ def sketch(scene: Scene) -> Image.Image:
 
 def sticker(scene: Scene) -> Image.Image:
     """One figure in flat bright colours with a heavy outline, alone on white above a soft shadow."""
-    layout = centred(scene)
+    layout = centred(scene, 56 + 55 * scene.size)  # 75 to 94 px
     shade, outline, layer = Layer(), Layer(), Layer()
     thing = layout.things[0]
     for points, _ in thing.parts:
@@ -52,7 +52,11 @@ def sticker(scene: Scene) -> Image.Image:
         outline.line(points, (34, 30, 44), 8, closed=True)
     shade.image = shade.image.filter(ImageFilter.BoxBlur(10))
     draw_things(
-        layer, layout, lambda role, thing: role_colour(role, thing.colour), lambda role, thing: (34, 30, 44), 2.2
+        layer,
+        layout,
+        lambda role, thing: shift(role_colour(role, thing.colour), scene, 6),
+        lambda role, thing: (34, 30, 44),
+        2.2,
     )
     return to_image(blend(blend(blend(tone((254, 254, 254)), shade), outline), layer))
 
