@@ -18,7 +18,7 @@ from test_environment import project, requirements
 import dislib
 from dislib import _course
 
-MODULE_OF = {"pillow": "PIL", "scikit-image": "skimage", "py-rattler": "rattler", "pyyaml": "yaml"}
+MODULE_OF = {"ipython": "IPython", "pillow": "PIL", "scikit-image": "skimage", "py-rattler": "rattler", "pyyaml": "yaml"}
 
 
 def python(*arguments, **environment):
