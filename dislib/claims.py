@@ -165,6 +165,34 @@ def _slope(places, found):
     return float(np.mean(found @ x) / np.sum(x**2))
 
 
+def claim_plain_starts_are_middling(generated, real, *, draws=200):
+    """Pictures from plain noise vary less in lightness than the pictures that the model has learnt from.
+
+    Value: spread of the mean lightness L* within a prompt, generated over real. Threshold: the smallest such ratio of
+    random subsets of the real pictures, as many as were generated, to all of them. Control: their mean ratio.
+
+    Args:
+        generated: rows of pictures, one row a prompt, all from plain noise.
+        real: as many rows of the world's own pictures that fit the prompt; more of them in a row than in `generated`.
+    """
+    count = len(generated[0])
+    if len(generated) != len(real) or min(map(len, real)) <= count:
+        raise DislibError(f"{len(generated)} rows of {count} generated pictures against {len(real)} rows of real ones; "
+                          "give as many rows, and more real pictures in each")
+    made, true = (np.stack([mean_lab(row)[:, 0] for row in rows]) for rows in (generated, real))
+    spread, whole = _spread_within(made), _spread_within(true)
+    rng = np.random.default_rng(0)
+    subsets = [_spread_within(rng.permuted(true, axis=1)[:, :count]) / whole for _ in range(draws)]
+    text = (f"Within a prompt, the lightness L* of pictures from plain noise spreads by {spread:.1f}, that of real ones by "
+            f"{whole:.1f}; subsets of {count} real ones reach {min(subsets):.2f} of that at least.")
+    return _below("Plain noise gives middling pictures", spread / whole, min(subsets), float(np.mean(subsets)), text)
+
+
+def _spread_within(values):
+    """Standard deviation within the rows of `values (rows, k)`, rms over rows."""
+    return float(np.sqrt(np.mean(values.var(axis=1, ddof=1))))
+
+
 def claim_prior_mean_not_zero(prior, *, n=None):
     """The mean of a style's latents is many standard errors from 0, the mean of white noise.
 

@@ -55,6 +55,13 @@ def moving(slope, *, rows=3):
     return [[picture(np.where(disc[..., None], 20, 200) * np.ones(3), size=64) for disc in row] for row in discs]
 
 
+def greys(n, *, spread, rows=5):
+    """Rows of flat pictures: a lightness of the row's own, and a spread about it."""
+    rng = np.random.default_rng(6)
+    levels = rng.uniform(100, 150, (rows, 1)) + spread * rng.uniform(-1, 1, (rows, n))
+    return [[picture(np.full((4, 4, 3), level), size=8) for level in row] for row in levels]
+
+
 def all_claims():
     images = {style: style_pictures(style) for style in STYLES}
     decoded = {style: picture(np.full((4, 4, 3), colour)) for style, colour in STYLES.items()}
@@ -68,6 +75,7 @@ def all_claims():
         claims.claim_readable_leak(z, sqrt_abar=0.1),
         claims.claim_constant_moves_colour(*tinted(wide=50, fine=4)),
         claims.claim_blob_moves_thing(PLACES, moving(1.0), moving(0.0)),
+        claims.claim_plain_starts_are_middling(greys(6, spread=15), greys(16, spread=40)),
     ]
 
 
@@ -151,6 +159,12 @@ def test_the_slope_of_a_thing_that_follows_half_way_is_a_half():
     assert by_colour and by_colour.value == pytest.approx(0.5, abs=0.02)
 
 
+@pytest.mark.parametrize("spread", [40, 60])
+def test_pictures_that_vary_as_the_real_ones_are_not_middling(spread):
+    claim = claims.claim_plain_starts_are_middling(greys(6, spread=spread), greys(16, spread=40))
+    assert not claim and claim.control == pytest.approx(1, abs=0.05)
+
+
 @pytest.mark.parametrize("wide, fine", [(0.0, 0.0), (-1.0, 0.0), (0.6, 1.0)])
 def test_a_thing_that_does_not_follow_the_wide_blob_alone_is_found_out(wide, fine):
     assert not claims.claim_blob_moves_thing(PLACES, moving(wide), moving(fine))
@@ -159,6 +173,8 @@ def test_a_thing_that_does_not_follow_the_wide_blob_alone_is_found_out(wide, fin
 def test_data_that_cannot_bear_a_claim_are_refused():
     with pytest.raises(DislibError, match="1 plain, 1 wide and 0 fine pictures"):
         claims.claim_constant_moves_colour(grid()[0][:1], grid()[0][:1], [])
+    with pytest.raises(DislibError, match="5 rows of 6 generated pictures against 5 .* more real pictures"):
+        claims.claim_plain_starts_are_middling(greys(6, spread=9), greys(6, spread=9))
     with pytest.raises(DislibError, match=r"\[0.5, 0.5\]; a slope needs at least three"):
         claims.claim_blob_moves_thing([0.5, 0.5], grid(), grid())
     with pytest.raises(DislibError, match="2 prompts .* at least 3 prompts and 3 seeds"):
