@@ -183,8 +183,8 @@ def claim_plain_starts_are_middling(generated, real, *, draws=200):
     spread, whole = _spread_within(made), _spread_within(true)
     rng = np.random.default_rng(0)
     subsets = [_spread_within(rng.permuted(true, axis=1)[:, :count]) / whole for _ in range(draws)]
-    text = (f"Within a prompt, the lightness L* of pictures from plain noise spreads by {spread:.1f}, that of real ones by "
-            f"{whole:.1f}; subsets of {count} real ones reach {min(subsets):.2f} of that at least.")
+    text = (f"Within a prompt, the lightness L* of pictures from plain noise spreads by {spread:.1f}, that of real ones "
+            f"by {whole:.1f}; subsets of {count} real ones reach {min(subsets):.2f} of that at least.")
     return _below("Plain noise gives middling pictures", spread / whole, min(subsets), float(np.mean(subsets)), text)
 
 

@@ -101,7 +101,8 @@ def _share_verdict(found, values):
     if abs(found - share) < 1e-6:
         return right(f"{told}, as `dislib` finds.")
     mistakes = {
-        "That is the seed's share of *all* variance: take away each prompt's mean first.": share * left.var() / values.var(),
+        "That is the seed's share of *all* variance: take away each prompt's mean first.":
+            share * left.var() / values.var(),
         "That is the share the seed leaves: subtract it from 1.": 1 - share,
         "That is a ratio of standard deviations; a share is one of variances.": np.sqrt(share),
         "That is the seed's part over the rest: divide by the sum of both.": share / (1 - share),

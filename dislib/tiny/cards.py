@@ -24,8 +24,9 @@ On freshly painted pictures that training never saw; `python -m dislib.tiny repo
 {rows}
 
 PSNR in dB. Prompt following in per cent of {prompts} prompts at w = {guidance:g}, judged zero-shot by the project's own
-CLIP in `data/judge`, whose own mistakes count against it; chance is 10, 12.5, 20 and 25. *Seed share* is the part of the thumbnails' variance left by the
-prompt which the initial latent explains; chance is {chance:.3f}, and shuffled pairing gives {shuffled:.3f}.
+CLIP in `data/judge`, whose own mistakes count against it; chance is 10, 12.5, 20 and 25. *Seed share* is the part of
+the thumbnails' variance left by the prompt which the initial latent explains; chance is {chance:.3f}, and shuffled
+pairing gives {shuffled:.3f}.
 
 {missed}
 ## Trained on

@@ -19,7 +19,7 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcesso
 from ..world import COLOURS, GROUNDS, STYLES, THINGS, TIMES, Scene, caption, paint, shown, vocabulary
 from . import loop
 from .pictures import cached, picture, scene
-from .tokenizer import LENGTH, WordTable, build_tokenizer
+from .tokenizer import WordTable, build_tokenizer, text_settings
 from .unet import mirrored
 
 SIDE = 64  # the judge looks at half the pictures' size
@@ -28,17 +28,7 @@ FIELDS = {"thing": THINGS, "colour": COLOURS, "ground": GROUNDS, "time": TIMES}
 
 
 def build(tokenizer) -> CLIPModel:
-    text = dict(
-        vocab_size=len(tokenizer),
-        hidden_size=96,
-        intermediate_size=384,
-        num_hidden_layers=3,
-        num_attention_heads=3,
-        max_position_embeddings=LENGTH,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    text = text_settings(tokenizer, width=96, layers=3, heads=3)
     vision = dict(
         image_size=SIDE,
         patch_size=8,

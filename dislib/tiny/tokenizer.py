@@ -41,6 +41,21 @@ def build_tokenizer(words: list[str], length: int = LENGTH) -> CLIPTokenizer:
     return tokenizer
 
 
+def text_settings(tokenizer: CLIPTokenizer, *, width: int, layers: int, heads: int) -> dict:
+    """Settings of a CLIP text encoder of the given size that fits the tokenizer."""
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "max_position_embeddings": tokenizer.model_max_length,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
 class WordTable:
     """The same token ids as the tokenizer's for the world's words, fast enough for every step of a recipe."""
 

@@ -27,7 +27,7 @@ from ..analysis import calibrate_beta_end
 from ..world import Scene, caption, vocabulary
 from . import loop
 from .pictures import cached, picture, scene
-from .tokenizer import LENGTH, WordTable, build_tokenizer
+from .tokenizer import WordTable, build_tokenizer, text_settings
 from .vae import sheet, to_tensor
 
 WIDTH = 128  # of the text encoder
@@ -45,19 +45,7 @@ PROMPTS = (
 
 
 def build_text_encoder(tokenizer) -> CLIPTextModel:
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=WIDTH,
-            intermediate_size=4 * WIDTH,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=LENGTH,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
+    return CLIPTextModel(CLIPTextConfig(**text_settings(tokenizer, width=WIDTH, layers=2, heads=4)))
 
 
 def build_unet() -> UNet2DConditionModel:
