@@ -181,5 +181,6 @@ def run(*, folder: Path, out: Path = Path("docs"), count: int = 96) -> Iterator[
         sections.append(text)
         numbers["rows"] += rows
         yield {"style": style, "rows": rows}
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "day-one.json", numbers)
     write_atomic(out / "day-one.md", day_one_page(numbers, sections).encode())
