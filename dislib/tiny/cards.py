@@ -44,9 +44,10 @@ It knows the words of its small world and nothing else; it is for teaching. Weig
 NOTES = {
     "vae": "the autoencoder had 5,000 steps on two CPU cores; best idea left: `vae --warm` trains the decoder on, and "
     "the latents stay what they are",
-    "prompt": "the U-Net had little over an hour on two CPU cores; best idea left: `unet --warm`, more steps with a "
-    "smaller rate, or ten minutes of a GPU",
-    "judge": "the judge had a few minutes on two CPU cores; best idea left: `judge --warm`, and more painted pictures",
+    "prompt": "the U-Net had 3,400 steps, under an hour on two CPU cores; best idea left: `unet --warm`, more steps "
+    "with a smaller rate, or ten minutes of a GPU",
+    "judge": "the judge had 1,900 steps, about half an hour on one to two CPU cores, and was still improving; best idea "
+    "left: `judge --warm`, and more painted pictures",
     "schedule": "beta_end was calibrated on the training pictures; best idea left: calibrate again",
     "speed": "12 steps with guidance are 24 U-Net passes; best idea left: one thread a picture, or fewer steps",
 }
