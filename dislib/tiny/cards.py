@@ -92,9 +92,8 @@ def missed(goals: dict) -> str:
 
 DAY_ONE = """# Day one: can a small model tell the truth?
 
-Before the noise schedule, the autoencoder and the U-Net were fixed, this page asked whether a Stable Diffusion of a few
-million parameters shows what the paper is about. `python -m dislib.tiny day_one` makes it again, numbers and pictures,
-from the weights that are shipped now.
+Does a Stable Diffusion of a few million parameters show what the paper is about? This page asks before anything larger
+is built on it. `python -m dislib.tiny day_one` makes it again, numbers and pictures, from the weights that are shipped.
 
 ## The autoencoder on everything
 
@@ -115,10 +114,11 @@ With `beta_end` = {beta_end}, sqrt(abar_T) = {sqrt_abar_T}, and the mean of a pi
 over channels (by channel {by_channel}). Stable Diffusion 1.5 on photographs has 1.65; hence this value.
 
 {sections}
-## What was fixed
+## What stays
 
 The autoencoder (blocks 24, 48, 96, 96), the U-Net (64, 96, 96; cross-attention at 8 x 8 and 4 x 4) and the calibrated
-schedule stay as measured here. The distances come from the project's own judge; its accuracy is in the
+schedule were chosen from early sheets and from the readability above; these numbers give no reason to change them. The
+distances come from the project's own judge; its accuracy is in the
 [model card](../data/tiny-sd/README.md), and a better judge moves them all. Compare a style's rows with each other and
 with the two floors, not one style with another.
 """
