@@ -3,31 +3,42 @@
 #   make lab PYTHON=python3.12      another Python
 #   make lab PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"      the small torch without CUDA (Linux)
 #   make lab LAB_ARGS=--no-browser  options for JupyterLab;   make test PYTEST_ARGS="-k prior"  options for pytest
+#   make test-colab RECORD=yes      write the date and the versions of this run into the README, if it is green
+#   make bench BENCH="import prior" some of the benchmarks
 
 PYTHON ?= python3
 VENV ?= .venv
+COLAB_VENV ?= .venv-colab
 PIP_ARGS ?= --quiet
 LAB_ARGS ?=
 PYTEST_ARGS ?=
+RECORD ?=
+BENCH ?=
 
 PY := $(VENV)/bin/python
-PIP_INSTALL := $(PY) -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
+COLAB_PY := $(COLAB_VENV)/bin/python
+PIP_INSTALL := -m pip install --disable-pip-version-check $(PIP_ARGS)
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+COLAB_NOTEBOOKS := $(wildcard notebooks/00_*.ipynb notebooks/02_*.ipynb)
 # JupyterLab refuses to run as root, which is what one is in a container, unless it is told.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 # No output of a test or a notebook may depend on what a hub answers today.
 OFFLINE := HF_HUB_OFFLINE=1
-TESTS := $(OFFLINE) $(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 tests $(NOTEBOOKS)
+NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=300
+TESTS := $(OFFLINE) $(PY) -m pytest $(NBVAL) tests $(NOTEBOOKS)
 
-.PHONY: help lab test test-all course stamp clean
+.PHONY: help lab test test-all test-colab course bench cost stamp clean
 
 help:
-	@echo "make lab       set up the course in $(VENV) and open JupyterLab on notebook 00"
-	@echo "make test      set up and run all tests, the notebooks among them"
-	@echo "make test-all  the same with the slow tests"
-	@echo "make course    run every notebook from top to bottom; executed copies go to build/"
-	@echo "make stamp     REPO=owner/name: write the course's address wherever it is needed"
-	@echo "make clean     delete what the above left behind, $(VENV) excepted"
+	@echo "make lab         set up the course in $(VENV) and open JupyterLab on notebook 00"
+	@echo "make test        set up and run all tests, the notebooks among them"
+	@echo "make test-all    the same with the slow tests"
+	@echo "make test-colab  the tests and notebooks 00 and 02 with the older libraries of Google Colab, in $(COLAB_VENV)"
+	@echo "make course      run every notebook from top to bottom; executed copies go to build/"
+	@echo "make bench       how fast and how large: ratios and aims; also in build/bench.json"
+	@echo "make cost        measure what each notebook costs and keep it; the tests hold the cost cards to it"
+	@echo "make stamp       REPO=owner/name: write the course's address wherever it is needed"
+	@echo "make clean       delete what the above left behind, the two environments excepted"
 
 lab: $(VENV)/.lab-ready
 	@echo "==> Opening JupyterLab on notebook 00 (Ctrl-C twice here to stop it)."
@@ -41,6 +52,14 @@ test-all: $(VENV)/.test-ready
 	@echo "==> Running all tests, the slow ones too, and $(words $(NOTEBOOKS)) notebooks."
 	@$(TESTS) -m "" $(PYTEST_ARGS)
 
+# A picked part of the tests is no proof, so it is not recorded.
+test-colab: $(COLAB_VENV)/.test-ready
+	@$(if $(and $(RECORD),$(PYTEST_ARGS)),echo "RECORD is for a whole run; leave out PYTEST_ARGS."; exit 1)
+	@echo "==> Running the tests and $(words $(COLAB_NOTEBOOKS)) notebooks with Colab's libraries."
+	@$(OFFLINE) $(COLAB_PY) -m pytest $(NBVAL) -m "not slow and not browser" --junitxml=build/colab.xml \
+		tests $(COLAB_NOTEBOOKS) $(PYTEST_ARGS)
+	@$(if $(RECORD),$(COLAB_PY) tests/record_colab.py build/colab.xml README.md)
+
 # Without widget state and timings, so that a copy may be taken back into notebooks/.
 course: $(VENV)/.lab-ready
 	@echo "==> Running $(words $(NOTEBOOKS)) notebooks; executed copies go to build/."
@@ -48,34 +67,48 @@ course: $(VENV)/.lab-ready
 		--ExecutePreprocessor.timeout=1800 --ExecutePreprocessor.store_widget_state=False \
 		--ExecutePreprocessor.record_timing=False $(NOTEBOOKS))
 
+bench: $(VENV)/.test-ready
+	@echo "==> Measuring; leave the machine alone meanwhile."
+	@$(OFFLINE) $(PY) tests/bench $(BENCH)
+
+cost: $(VENV)/.test-ready
+	@echo "==> Measuring $(words $(NOTEBOOKS)) notebooks; leave the machine alone meanwhile."
+	@$(OFFLINE) $(PY) tests/bench --keep-costs notebooks
+
 stamp:
 	@$(PYTHON) -m dislib._course $(REPO)
 
 clean:
 	@rm -rf .pytest_cache *.egg-info
 	@test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name tiny -exec rm -rf {} +
-	@find . -name $(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +
-	@echo "Cleaned. $(VENV) and the recipes' work in build/tiny are kept, since they take long to make."
+	@find . \( -name $(VENV) -o -name $(COLAB_VENV) \) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +
+	@echo "Cleaned. $(VENV), $(COLAB_VENV) and the recipes' work in build/tiny are kept, since they take long to make."
 
 # Both marks are younger than the files they depend on, or the installation is brought up to date.
 $(VENV)/.lab-ready: pyproject.toml constraints.txt | $(PY)
 	@echo "==> Installing the course and JupyterLab into $(VENV); the first time takes some minutes."
-	@$(PIP_INSTALL) -e ".[lab]"
+	@$(PY) $(PIP_INSTALL) -c constraints.txt -e ".[lab]"
 	@echo "==> Checking the installation."
 	@$(PY) -m dislib doctor
 	@touch $@
 
 $(VENV)/.test-ready: pyproject.toml constraints.txt | $(PY)
 	@echo "==> Installing the course and its tests into $(VENV); the first time takes some minutes."
-	@$(PIP_INSTALL) -e ".[lab,test]"
+	@$(PY) $(PIP_INSTALL) -c constraints.txt -e ".[lab,test]"
 	@touch $@
 
-$(PY):
+# As on Colab without JupyterLab, but with the pytest that Colab lacks.
+$(COLAB_VENV)/.test-ready: pyproject.toml constraints-colab.txt | $(COLAB_PY)
+	@echo "==> Installing the course with Colab's libraries into $(COLAB_VENV); the first time takes some minutes."
+	@$(COLAB_PY) $(PIP_INSTALL) -c constraints-colab.txt -e ".[test]" ipykernel
+	@touch $@
+
+$(PY) $(COLAB_PY):
 	@command -v $(PYTHON) >/dev/null || { \
 		echo "There is no '$(PYTHON)' here. Name your Python: make lab PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 		echo "The course needs Python 3.10 or newer; this is $$($(PYTHON) -V). Try: make lab PYTHON=python3.12"; exit 1; }
-	@echo "==> Creating $(VENV) with $$($(PYTHON) -V)."
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	@echo "==> Creating $(@:/bin/python=) with $$($(PYTHON) -V)."
+	@$(PYTHON) -m venv $(@:/bin/python=) || { rm -rf $(@:/bin/python=); \
 		echo "$(PYTHON) has no venv. On Debian and Ubuntu: sudo apt install python3-venv"; \
 		exit 1; }

@@ -1,4 +1,4 @@
-"""pyproject.toml is the truth about dependencies; environment.yml and constraints.txt keep step with it."""
+"""pyproject.toml is the truth about dependencies; environment.yml and both files of constraints keep step with it."""
 
 import importlib.metadata
 import importlib.util
@@ -24,6 +24,9 @@ COLAB = {"torch": "2.11.0", "diffusers": "0.39.0", "transformers": "5.15.0", "ac
 CONDA_FORGE = {"torch": "2.13.0", "diffusers": "0.39.0", "transformers": "5.15.1", "accelerate": "1.13.0",
                "torchmetrics": "1.9.0", "nbval": "0.11.0"}
 
+FILES = ("constraints.txt", "constraints-colab.txt")
+ENVIRONMENTS = {str(ROOT / ".venv"): FILES[0], str(ROOT / ".venv-colab"): FILES[1]}  # made by `make`
+
 
 def project():
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -37,9 +40,9 @@ def requirements(*extras):
     return {canonicalize_name(r.name): r for r in map(Requirement, lines)}
 
 
-def constraints():
-    """constraints.txt as a list of Requirements; one that is not a plain requirement raises."""
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+def constraints(file="constraints.txt"):
+    """A file of constraints as a list of Requirements; one that is not a plain requirement raises."""
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
     return [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
 
 
@@ -130,33 +133,52 @@ def test_pyproject_has_floors_only():
     assert [str(r) for r in every.values() if [s.operator for s in r.specifier] != [">="]] == []
 
 
-def test_torchvision_never_enters():
+def pins(file):
+    """{name: version} of a file of constraints."""
+    return {canonicalize_name(r.name): next(iter(r.specifier)).version for r in constraints(file)}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_torchvision_never_enters(file):
     assert "torchvision" not in requirements("lab", "test")
     assert "torchvision" not in (ROOT / "environment.yml").read_text(encoding="utf-8")
-    assert [str(r.specifier) for r in constraints() if r.name == "torchvision"] == ["<0"]
+    assert [str(r.specifier) for r in constraints(file) if r.name == "torchvision"] == ["<0"]
 
 
-def test_constraints_pin_exactly():
-    loose = [str(r) for r in constraints() if r.name != "torchvision"
+@pytest.mark.parametrize("file", FILES)
+def test_constraints_pin_exactly(file):
+    loose = [str(r) for r in constraints(file) if r.name != "torchvision"
              and (r.url or r.extras or [s.operator for s in r.specifier] != ["=="] or "+" in str(r.specifier))]
     assert loose == []
-    names = [canonicalize_name(r.name) for r in constraints()]
-    assert len(names) == len(set(names))
-    assert [str(r) for r in constraints() if r.name == "torch"] == ["torch==2.13.0"]
+    assert len(constraints(file)) == len(pins(file))
+    assert pins(file)["torch"] == "2.13.0"
 
 
-def test_every_dependency_is_pinned_within_its_floor():
-    pins = {canonicalize_name(r.name): next(iter(r.specifier)).version for r in constraints()}
-    wanted = {name: r for name, r in requirements("lab", "test").items() if name != "tomli"}  # Python 3.10 only
-    assert [name for name in wanted if name not in pins] == []
-    assert [name for name, r in wanted.items() if pins[name] not in r.specifier] == []
+@pytest.mark.parametrize("file, extras", [("constraints.txt", ["lab", "test"]), ("constraints-colab.txt", ["test"])])
+def test_every_dependency_is_pinned_within_its_floor(file, extras):
+    known = pins(file)
+    wanted = {name: r for name, r in requirements(*extras).items() if name != "tomli"}  # Python 3.10 only
+    assert [name for name in wanted if name not in known] == []
+    assert [name for name, r in wanted.items() if known[name] not in r.specifier] == []
 
 
-@pytest.mark.skipif(not sys.prefix.startswith(str(ROOT / ".venv")), reason="not in the .venv that make keeps")
-def test_venv_holds_the_pinned_set():
+def test_colab_constraints_are_colabs():
+    known = pins("constraints-colab.txt")
+    assert {name: known[name] for name in COLAB if name != "torch"} == {n: v for n, v in COLAB.items() if n != "torch"}
+
+
+def test_colab_constraints_differ_only_where_they_must():
+    text = (ROOT / "constraints-colab.txt").read_text(encoding="utf-8")
+    rest = [Requirement(line) for line in text.partition("# All else as in constraints.txt")[2].splitlines()[1:]]
+    plain = pins("constraints.txt")
+    assert rest and [str(r) for r in rest if plain.get(canonicalize_name(r.name)) not in r.specifier] == []
+
+
+@pytest.mark.skipif(sys.prefix not in ENVIRONMENTS, reason="in none of the environments that make keeps")
+def test_environment_holds_the_pinned_set():
     assert importlib.util.find_spec("torchvision") is None, "uninstall torchvision: it breaks diffusers here"
     installed = {canonicalize_name(d.metadata["Name"]): d.version for d in importlib.metadata.distributions()}
-    wrong = [f"{r} but {installed[name]} is installed" for r in constraints()
+    wrong = [f"{r} but {installed[name]} is installed" for r in constraints(ENVIRONMENTS[sys.prefix])
              if (name := canonicalize_name(r.name)) in installed and (r.marker is None or r.marker.evaluate())
              and Version(installed[name]).public not in r.specifier]
     assert wrong == []

@@ -72,8 +72,11 @@ def test_everything_imported_is_declared():
 
 # --- commands ---------------------------------------------------------------------------------------------------------
 
+TARGETS = "help lab test test-all test-colab course bench cost stamp clean".split()
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
-@pytest.mark.parametrize("target", ["help", "lab", "test", "test-all", "course", "stamp", "clean"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_make_knows(target):
     assert subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True).returncode == 0
 
