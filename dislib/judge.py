@@ -3,6 +3,7 @@
 It judges and nothing else: no part of it takes part in making the pictures. Features are plain numpy arrays.
 """
 
+import hashlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -101,6 +102,105 @@ def image_features(images, judge, *, kind="pooled", batch_size=64):
     return features
 
 
+def look(images, prompts, judge, *, features=None, batch_size=64):
+    """All that an evaluation needs of pictures, from one pass through the vision tower.
+
+    Args:
+        images: list of pictures.
+        prompts: one text a picture, in the same order.
+        features: what takes the place of the judge's pooled features: called with a list of PIL pictures, returns
+            (b, d), such as `Fidelity("inception-v3-compat")`.
+
+    Returns:
+        dict of float32 arrays: `pooled (n, d)` for FID and KID, `projected (n, p)` of length 1 for MMD, and the CLIP
+        scores `clip (n,)`.
+
+    Raises:
+        DislibError: prompts not in step with the images, or features that are not finite.
+    """
+    import torch
+
+    images = list(images)
+    _check_step(images, prompts)
+    pooled, projected = [], []
+    with torch.inference_mode():
+        for batch in _batches(images, batch_size):
+            pixels = judge.processor(images=batch, return_tensors="pt")["pixel_values"]
+            vectors = _pooled(judge.model, pixels.to(judge.device))
+            projected.append(_unit(judge.model.visual_projection(vectors)).float().cpu().numpy())
+            pooled.append(vectors.float().cpu().numpy() if features is None else np.asarray(features(batch)))
+    seen = {"pooled": np.concatenate(pooled).astype(np.float32), "projected": np.concatenate(projected)}
+    for array in seen.values():
+        check_finite(array, "images")
+    return {**seen, "clip": clip_scores(seen["projected"], prompts, judge).astype(np.float32)}
+
+
+def fingerprint(judge):
+    """16 hexadecimal digits that change when the judge's weights change."""
+    from .models import weight_sample
+
+    return hashlib.sha256(weight_sample(judge.model).tobytes()).hexdigest()[:16]
+
+
+def open_picture(file, *, most=512):
+    """A picture of any origin, cropped square, of at most `most` px: what is compared must be cropped alike.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    from .datasets import load_image
+
+    try:
+        with Image.open(file) as image:
+            side = min(*image.size, most)
+    except Exception:  # decoders raise nearly anything on damaged files; load_image says what is wrong
+        side = most
+    return load_image(file, side)
+
+
+class Fidelity:
+    """Features of torch-fidelity: "inception-v3-compat" (FID's own), "clip-vit-b-32", "dinov2-vit-b-14", ...
+
+    It needs the extra `eval` (torch-fidelity and torchvision) and downloads its weights at first use.
+
+    Args:
+        name: of a feature extractor that torch-fidelity knows.
+        device: where it runs; by default what `pick_device` finds.
+
+    Raises:
+        ModelError: torch-fidelity is not installed, does not know the name, or cannot get the weights.
+    """
+
+    def __init__(self, name="inception-v3-compat", *, device=None):
+        from .models import pick_device
+
+        self.name, self.device = name, str(device or pick_device())
+        try:
+            from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY as known
+            from torch_fidelity.utils import create_feature_extractor
+        except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that does not fit torch
+            raise ModelError(
+                "features of torch-fidelity need the extra `eval`, where torch and torchvision fit each other (Colab):"
+                f" pip install torch-fidelity ({shorten(error, 200)})"
+            ) from error
+        if name not in known:
+            raise ModelError(f"torch-fidelity has no features {name!r}; choose one of {', '.join(sorted(known))}")
+        try:
+            layer = known[name].get_default_feature_layer_for_metric("fid")
+            self.extractor = create_feature_extractor(name, [layer], cuda=False, verbose=False).to(self.device)
+        except Exception as error:  # a download that fails ends in HTTP, URL, OS and hub errors
+            raise ModelError(f"the features {name!r} cannot be loaded; go online once ({shorten(error, 200)})") from error
+
+    def __call__(self, images):
+        """Features `(n, d)` float32 of PIL pictures of one size."""
+        import torch
+
+        pixels = np.stack([np.asarray(image.convert("RGB")) for image in images])
+        with torch.inference_mode():
+            x = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
+            return self.extractor(x)[0].flatten(1).float().cpu().numpy()
+
+
 def text_features(prompts, judge, *, batch_size=256):
     """Projected features of texts, of length 1: `(n, d)` float32. Long texts are cut at the tokenizer's limit."""
     import torch
@@ -167,8 +267,7 @@ def clip_scores(images, prompts, judge, *, batch_size=64):
     Raises:
         DislibError: there are not as many prompts as images.
     """
-    if len(images) != len(prompts):
-        raise DislibError(f"{len(images)} images but {len(prompts)} prompts: pass one prompt an image, in step")
+    _check_step(images, prompts)
     pictures = _projected_features(images, judge, batch_size)
     unique, where = np.unique(np.asarray(prompts, dtype=object).astype(str), return_inverse=True)
     texts = text_features(unique.tolist(), judge)[where]
@@ -197,6 +296,11 @@ def zero_shot(images, candidates, judge, *, batch_size=64):
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = weights / weights.sum(axis=1, keepdims=True)
     return ZeroShot(probabilities.argmax(axis=1), probabilities)
+
+
+def _check_step(images, prompts):
+    if len(images) != len(prompts):
+        raise DislibError(f"{len(images)} images but {len(prompts)} prompts: pass one prompt an image, in step")
 
 
 def _projected_features(images, judge, batch_size):

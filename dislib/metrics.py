@@ -57,12 +57,12 @@ class FrechetStats:
 
     def save(self, path):
         """Write safetensors with `mean`, `cov` (float64), `n` and the metadata; under its name only when whole."""
-        _write(path, {"mean": self.mean, "cov": self.cov, "n": np.array([self.n])}, self.meta)
+        save_arrays(path, {"mean": self.mean, "cov": self.cov, "n": np.array([self.n])}, self.meta)
 
     @classmethod
     def load(cls, path):
         """Read what `save` wrote; a broken file or one of another kind is a DislibError."""
-        tensors, meta = _read(path, ("mean", "cov", "n"))
+        tensors, meta = load_arrays(path, ("mean", "cov", "n"))
         return cls(tensors["mean"], tensors["cov"], int(tensors["n"][0]), meta)
 
 
@@ -203,23 +203,29 @@ def block_bootstrap(statistic, blocks, *, draws=200, level=0.95, seed=0):
 
 def save_features(path, features, *, meta=None):
     """Keep features `(n, d)` as float32 safetensors; `meta` says which judge, kind and pictures they are of."""
-    _write(path, {"features": np.asarray(features, dtype=np.float32)}, meta or {})
+    save_arrays(path, {"features": np.asarray(features, dtype=np.float32)}, meta or {})
 
 
 def load_features(path):
     """Features `(n, d)` float32 and their metadata, as `save_features` wrote them."""
-    tensors, meta = _read(path, ("features",))
+    tensors, meta = load_arrays(path, ("features",))
     return tensors["features"], meta
 
 
-def _write(path, tensors, meta):
+def save_arrays(path, tensors, meta):
+    """Write arrays by name and a dict of metadata as safetensors, whole or not at all."""
     from safetensors.numpy import save
 
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in meta.items()}
     write_atomic(path, save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, {**texts, "format": FORMAT}))
 
 
-def _read(path, keys):
+def load_arrays(path, keys):
+    """Arrays by name, the `keys` among them, and the metadata (strings), as `save_arrays` wrote them.
+
+    Raises:
+        DislibError: there is no such file, it is not whole, or it lacks one of the keys.
+    """
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():

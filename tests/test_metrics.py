@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_judge import save_judge
 
 from dislib import metrics
 from dislib.errors import DislibError, ModelError
 from dislib.metrics import FrechetStats, fid, kid, mmd
-
-WORDS = ["a", "red", "blue", "house", "tree"]
 
 
 def gauss(n, mean, spread, *, rng=0):
@@ -242,28 +241,7 @@ def test_psnr_names_what_does_not_fit():
 
 @pytest.fixture(scope="module")
 def judge_folder(tmp_path_factory):
-    """A random CLIP of 32-px pictures, saved in half precision as the shipped one is."""
-    from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPTokenizer
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-
-    letters = sorted(set("".join(WORDS)))
-    vocab = letters + [c + "</w>" for c in letters] + ["<|startoftext|>", "<|endoftext|>"]
-    words = CLIPTokenizer(vocab={t: i for i, t in enumerate(vocab)}, merges=[], model_max_length=16)
-    small = dict(intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
-    torch.manual_seed(1)
-    model = CLIPModel(CLIPConfig(
-        text_config=dict(small, hidden_size=16, vocab_size=len(words), max_position_embeddings=16,
-                         bos_token_id=words.bos_token_id, eos_token_id=words.eos_token_id,
-                         pad_token_id=words.pad_token_id),
-        vision_config=dict(small, hidden_size=24, image_size=32, patch_size=8),
-        projection_dim=12,
-    ))
-    folder = tmp_path_factory.mktemp("judge")
-    model.half().save_pretrained(folder)
-    square = {"height": 32, "width": 32}
-    images = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=square)
-    CLIPProcessor(image_processor=images, tokenizer=words).save_pretrained(folder)
-    return folder
+    return save_judge(tmp_path_factory.mktemp("judge"))
 
 
 @pytest.fixture(scope="module")
