@@ -1,4 +1,4 @@
-"""`python -m dislib doctor | prior | generate`: the main job without a notebook.
+"""`python -m dislib doctor | prior | generate | finetune`: the main job without a notebook.
 
 Exit codes: 0 done; 1 the work failed (a FAIL of doctor, a full disk, too little memory); 2 the call or its input is
 wrong; 130 interrupted. Results go to stdout, everything else to stderr.
@@ -11,7 +11,9 @@ import platform
 import sys
 import warnings
 
-from .errors import DislibError, DislibWarning, shorten
+from .errors import DislibError, DislibWarning, OutputError, PriorError, check_text, printable, shorten
+
+MAX_PICTURES = 1_000_000
 
 
 def main(argv=None):
@@ -22,7 +24,9 @@ def main(argv=None):
     arguments = _parser().parse_args(argv)
     try:
         with _only_our_warnings():
-            return arguments.run(arguments)
+            code = arguments.run(arguments)
+            print(end="", flush=True)  # a full disk behind `> file` is told here rather than at exit
+            return code
     except DislibError as error:
         return _fail(error, error.exit_code)
     except KeyboardInterrupt:
@@ -30,6 +34,9 @@ def main(argv=None):
     except BrokenPipeError:  # `| head` has seen enough
         sys.stderr.close()
         return 1
+    except OSError as error:
+        _close_output()
+        return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
@@ -59,6 +66,8 @@ def prior(arguments):
     from .models import load_pipeline
     from .prior import StylePrior
 
+    if out.exists():
+        _check_overwriting(StylePrior, out)
     pipe = load_pipeline(arguments.model, device=arguments.device, local_files_only=arguments.offline)
     result = StylePrior.from_images(
         pipe, images, n=arguments.n, seed=arguments.seed, shrink=arguments.shrink,
@@ -69,10 +78,19 @@ def prior(arguments):
         _say(f"skipped {name}: it {reason}")
     positions = result.std.numel()
     print(
-        f"{out}: {result.meta['n']} images of {shorten(arguments.images, 200)}, {len(result.meta['skipped'])} skipped,"
+        f"{printable(out)}: {result.meta['n']} images of {shorten(arguments.images, 200)},"
+        f" {len(result.meta['skipped'])} skipped,"
         f" latents {result.shape}, {result.meta['floored']} of {positions} positions at the least std"
     )
     return 0
+
+
+def _check_overwriting(StylePrior, out):
+    """A prior may be computed again; a model's weights under a mistyped name must not be lost."""
+    try:
+        StylePrior.load(out)
+    except PriorError as error:
+        raise OutputError(f"{out} is there already and is no style prior; choose another --out or delete it") from error
 
 
 def generate(arguments):
@@ -84,26 +102,31 @@ def generate(arguments):
     from .prior import StylePrior
 
     seeds = datasets.parse_seeds(arguments.seeds)
-    prompts = datasets.read_prompts(arguments.prompts) if arguments.prompts else arguments.prompt
+    prompts = arguments.prompt or datasets.read_prompts(arguments.prompts)
+    for text in [*prompts, arguments.negative or ""]:
+        check_text(text)
+    if (total := len(prompts) * len(seeds)) > MAX_PICTURES:
+        raise DislibError(f"{len(prompts):,} prompts by {len(seeds):,} seeds are {total:,} pictures;"
+                          f" at most {MAX_PICTURES:,} go into one folder")
     sampling.check_guidance(arguments.guidance)
-    if arguments.start and not arguments.prior:
-        raise DislibError(f"--start {arguments.start} needs a style; pass --prior FILE")
     check_output_folder(arguments.out)
-    start = StylePrior.load(arguments.prior) if arguments.prior else None
+    given = StylePrior.load(arguments.prior) if arguments.prior not in (None, "none") else None
     pipe = load_pipeline(arguments.model, device=arguments.device, local_files_only=arguments.offline)
+    start = "white" if arguments.prior == "none" else given or pipe.style_prior or "white"
+    if arguments.start and start == "white":
+        raise DislibError(f"--start {arguments.start} needs a style; pass --prior FILE, or a model tuned to a style")
     options = dict(
         guidance=arguments.guidance, steps=arguments.steps, scheduler=arguments.scheduler,
         batch_size=arguments.batch_size, negative=arguments.negative, kind=arguments.start or "paper",
     )
-    total = len(prompts) * len(seeds)
     sampling.generate(pipe, prompts, seeds, start=start, **options)  # every check, before a folder is made
-    gallery = Gallery(arguments.out, _settings(arguments, pipe, prompts, seeds, options), total)
+    gallery = Gallery(arguments.out, _settings(start, pipe, prompts, seeds, options), total)
     first = gallery.resume()
     if gallery.is_complete():
-        print(f"{gallery.folder}: all {total} pictures of these settings are there already")
+        print(f"{printable(gallery.folder)}: all {total} pictures of these settings are there already")
         return 0
     _fill(gallery, pipe, prompts, seeds, start, options, first)
-    print(f"{gallery.folder}: {total} pictures{f', {first} of them from before' if first else ''}")
+    print(f"{printable(gallery.folder)}: {total} pictures{f', {first} of them from before' if first else ''}")
     return 0
 
 
@@ -126,9 +149,9 @@ def _fill(gallery, pipe, prompts, seeds, start, options, first):
     gallery.finish(images=images, truncated=lost, versions=_versions())
 
 
-def _settings(arguments, pipe, prompts, seeds, options):
+def _settings(start, pipe, prompts, seeds, options):
     """All that the pictures depend on; two runs with equal settings make equal pictures."""
-    from . import files, sampling
+    from . import sampling
     from .models import image_size, model_id, pipeline_fingerprint
     from .prior import first_timestep
 
@@ -141,8 +164,8 @@ def _settings(arguments, pipe, prompts, seeds, options):
         "scheduler_class": type(scheduler).__name__, "scheduler_config": _plain(scheduler.config),
         "first_timestep": first_timestep(scheduler, options["steps"])[0],
         "latent_scale": sampling.latent_scale(scheduler, options["steps"]),
-        "start": options["kind"] if arguments.prior else "white",
-        "prior_sha256": files.sha256(arguments.prior) if arguments.prior else None,
+        "start": "white" if start == "white" else options["kind"],
+        "prior_sha256": None if start == "white" else start.sha256(),
     }
 
 
@@ -166,11 +189,14 @@ def _versions():
 
 
 def _parser():
+    from . import finetuning
+
     parser = argparse.ArgumentParser(prog="python -m dislib", description="Diffusion in Style from the command line.")
-    commands = parser.add_subparsers(required=True, metavar="doctor | prior | generate")
+    commands = parser.add_subparsers(required=True, metavar="doctor | prior | generate | finetune")
     _add_doctor(commands)
     _add_prior(commands)
     _add_generate(commands)
+    finetuning.add_command(commands)
     return parser
 
 
@@ -201,7 +227,8 @@ def _add_generate(commands):
     texts.add_argument("--prompts", metavar="FILE", help="prompts from .txt, .json, .jsonl, .csv or .tsv")
     command.add_argument("--seeds", default="0-7", help="such as 0-7 (default) or 0,3,12")
     command.add_argument("--guidance", type=float, default=3.0, metavar="W", help="1 (none) or more (default 3)")
-    command.add_argument("--prior", metavar="FILE", help="start from this style prior instead of white noise")
+    command.add_argument("--prior", metavar="FILE|none", help="start from this style prior; none: from white noise;"
+                         " default: the prior the model was fine-tuned with, if any")
     command.add_argument("--start", choices=("paper", "matched", "leak"), help="how (default paper)")
     command.add_argument("--out", required=True, metavar="DIR")
     command.add_argument("--steps", type=int, default=12, help="default 12")
@@ -245,9 +272,19 @@ def _is_out_of_memory(error):
 
 
 def _say(text):
-    print(text, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # nobody listens
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def _fail(error, code):
     _say(f"error: {error}")
     return code
+
+
+def _close_output():
+    """Let go of a stdout that cannot be written to, or Python complains once more at exit."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        with contextlib.suppress(OSError):
+            sys.stdout.close()

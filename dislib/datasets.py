@@ -14,12 +14,16 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from .errors import ImageError, PromptError, shorten
+from .errors import ImageError, PromptError, check_text, shorten
+from .files import user_path
 
 # .heic is listed so that a reader's phone photographs are named with the mend rather than passed over in silence.
 SUFFIXES = frozenset(".png .jpg .jpeg .jfif .webp .bmp .gif .tif .tiff .ppm .pgm .avif .heic .heif".split())
 MIN_SIDE = 16  # px; below this there is nothing to enlarge
 MAX_PIXELS = 178_956_970  # where Pillow itself speaks of a decompression bomb; a 100-megapixel photograph passes
+# What is decoded under any of these names. Not EPS, say, for which Pillow would start another program.
+FORMATS = frozenset("PNG JPEG MPO JPEG2000 WEBP BMP DIB GIF TIFF PPM AVIF HEIF".split())
+MAX_TEXT = 100_000_000  # bytes; a list of prompts or captions is never that long
 MAX_SEEDS = 1_000_000
 MAX_SEED = 2**63 - 1  # what torch.Generator takes
 
@@ -53,7 +57,7 @@ def list_images(folder):
     Raises:
         ImageError: the folder does not exist, is a file, cannot be opened, or holds no file named as an image.
     """
-    folder = Path(folder).expanduser()
+    folder = user_path(folder, ImageError)
     names = sorted(name for name in _names(folder) if Path(name).suffix.lower() in SUFFIXES and name[0] != ".")
     if not names:
         raise ImageError(f"no images in {folder}{_where_else(folder)}; expected files such as .png or .jpg")
@@ -81,7 +85,7 @@ def image_problem(file):
     return None
 
 
-def load_image(file, size):
+def load_image(file, size, *, place=0.5):
     """Read an image as the VAE wants it: turned as its EXIF says, RGB, centre-cropped square, `size` px.
 
     Transparency is laid on white, 16-bit grey is scaled (not clipped), CMYK and palettes become RGB. The crop is
@@ -91,6 +95,7 @@ def load_image(file, size):
     Args:
         file: path of the image.
         size: side of the result in pixels.
+        place: where along the longer side the square is cut out, 0 to 1; 0.5 is the centre.
 
     Returns:
         PIL image of mode RGB, `size` x `size` px.
@@ -101,19 +106,19 @@ def load_image(file, size):
     try:
         with _open(file) as image:
             _decode(image)
-            return prepare_image(image, size)
+            return prepare_image(image, size, place=place)
     except ImageError as error:
         raise ImageError(f"{shorten(file, 200)}: {error}") from error
 
 
-def prepare_image(image, size):
+def prepare_image(image, size, *, place=0.5):
     """The same treatment for a PIL image already in memory; see `load_image`."""
     try:
         image = ImageOps.exif_transpose(image)
     except Exception:  # damaged EXIF is no reason to lose the picture: it stays as it lies
         pass
     # Cropping before resizing, so that a strip of 16 x 100,000 px never becomes 512 x 3,200,000.
-    return ImageOps.fit(_to_rgb(image), (size, size), Image.Resampling.BICUBIC)
+    return ImageOps.fit(_to_rgb(image), (size, size), Image.Resampling.BICUBIC, centering=(place, place))
 
 
 def read_captions(folder):
@@ -133,7 +138,7 @@ def read_captions(folder):
         name, text = row.get("file_name"), row.get("text")
         if not isinstance(name, str) or not isinstance(text, str):
             raise PromptError(f"{path}, line {number}: needs the strings `file_name` and `text`, has {shorten(row)}")
-        if not (Path(folder) / name).is_file():
+        if not os.path.isfile(Path(folder) / name):
             raise PromptError(f"{path}, line {number}: there is no file {shorten(name)} in {folder}")
         captions[name] = text
     return captions
@@ -154,7 +159,7 @@ def read_prompts(path):
 
 def read_prompt_rows(path):
     """Like `read_prompts`, but a list of dicts that keeps every column (`category`, ...) beside `prompt`."""
-    path = Path(path).expanduser()
+    path = user_path(path, PromptError)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise PromptError(f"{path}: prompts come as {', '.join(_READERS)}; rename or convert the file")
@@ -204,7 +209,7 @@ def _names(folder):
 
 def _where_else(folder):
     """A hint for the commonest mistake: the folder one level too high."""
-    below = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
+    below = sorted(name for name in os.listdir(folder) if name[0] != "." and os.path.isdir(folder / name))
     return f" itself (it holds the folders {shorten(', '.join(below))})" if below else ""
 
 
@@ -256,6 +261,8 @@ def _unreadable(file, error):
 
 
 def _check_header(image):
+    if image.format not in FORMATS:
+        raise ImageError(f"is {image.format}, which is not read here; export it as PNG")
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError(_unreadable("", Image.DecompressionBombError()))
@@ -307,6 +314,9 @@ _TO_8_BIT = {mode: _from_16_bit for mode in ("I", "I;16", "I;16L", "I;16B", "I;1
 
 def _read_text(path):
     try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_TEXT:  # a named pipe would be waited for for ever
+            raise PromptError(f"cannot read {path}: it is not a file of text, or larger than {MAX_TEXT // 10**6} MB")
         data = Path(path).read_bytes()
     except FileNotFoundError as error:
         raise PromptError(f"there is no file {path}; check the spelling") from error
@@ -327,9 +337,9 @@ def _lines(path, text):
 def _json(path, text, line=None):
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         number = line or getattr(error, "lineno", 1)
-        raise PromptError(f"{path}, line {number}: not valid JSON ({error}); see {shorten(text)!r}") from error
+        raise PromptError(f"{path}, line {number}: not valid JSON ({shorten(error, 120)}); see {shorten(text)!r}") from error
 
 
 def _json_lines(path, text):
@@ -357,14 +367,14 @@ def _text_lines(path, text):
 
 def _table(delimiter):
     def rows(path, text):
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
         try:
             for row in reader:
                 if None in row:  # an unquoted comma would silently cut the prompt in two
                     raise csv.Error("more columns than the header; put prompts that hold commas in double quotes")
                 yield reader.line_num, row
         except csv.Error as error:
-            raise PromptError(f"{path}, line {reader.line_num}: {error}") from error
+            raise PromptError(f"{path}, line {reader.line_num}: {error}; are all double quotes closed?") from error
 
     return rows
 
@@ -374,7 +384,7 @@ def _prompt_row(path, number, row):
     value = row.get(name, 0)
     if not isinstance(value, str) and value is not None:
         raise PromptError(f"{path}, line {number}: no string called `prompt` or `text` in {shorten(row)}")
-    return {**row, "prompt": (value or "").strip()}
+    return {**row, "prompt": check_text((value or "").strip(), f"prompt in {path}, line {number}:")}
 
 
 def _seed_problem(part):

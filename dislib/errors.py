@@ -31,6 +31,10 @@ class SamplerError(DislibError):
     """A sampler that is not deterministic, or settings no sampler can follow."""
 
 
+class TrainingError(DislibError):
+    """Fine-tuning that cannot start, go on or be resumed."""
+
+
 class OutputError(DislibError):
     """A place that cannot be written to: a full disk, a missing right, a folder in use."""
 
@@ -43,5 +47,22 @@ class DislibWarning(UserWarning):
 
 def shorten(text, limit=60):
     """`text` in one printable line of at most `limit` characters, for use in a message."""
-    line = " ".join(str(text).split()).encode("utf-8", "backslashreplace").decode()
+    line = printable(" ".join(str(text).split()))
     return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def printable(text):
+    """`text` with all that is no visible character written as an escape, so that it stays one line on a terminal.
+
+    File names may hold line ends, colour codes and bytes that are not UTF-8.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def check_text(text, name="prompt"):
+    """Return `text`, or raise PromptError where it holds what was no UTF-8 (a shell's or JSON's lone surrogates)."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise PromptError(f"the {name} {shorten(text)!r} is not UTF-8 text; retype it, or keep it in a file") from error
+    return text

@@ -1,5 +1,6 @@
 """The pipeline: one switch between the embedded Stable Diffusion, the real one on the hub, and a folder of yours."""
 
+import copy
 import hashlib
 import json
 import os
@@ -50,8 +51,9 @@ def load_pipeline(name=TINY, *, device=None, dtype=None, local_files_only=False,
     what you make of other people's prompts before you show it.
 
     Args:
-        name: "tiny" for the embedded model, an id of the hub ("stable-diffusion-v1-5/stable-diffusion-v1-5"), or a
-            folder in the layout of `StableDiffusionPipeline.save_pretrained`.
+        name: "tiny" for the embedded model, an id of the hub ("stable-diffusion-v1-5/stable-diffusion-v1-5"), a
+            folder in the layout of `StableDiffusionPipeline.save_pretrained`, or the folder of a fine-tuning: its
+            base is loaded as its `training.json` says, and `generate` then starts from its prior.
         device: where it runs; by default what `pick_device` finds.
         dtype: number format of all parts; by default what `pick_dtype` says for the device. A picture that comes out
             black in float16 is cured by `dtype=torch.float32`.
@@ -59,24 +61,61 @@ def load_pipeline(name=TINY, *, device=None, dtype=None, local_files_only=False,
         variant: "fp16" to fetch the files of half the size where the repository has them.
 
     Returns:
-        diffusers.StableDiffusionPipeline on `device`, its progress bar off.
+        diffusers.StableDiffusionPipeline on `device`, its progress bar off. Its `style_prior` is the StylePrior of a
+        model fine-tuned with style noise, else None.
 
     Raises:
         ModelError: no such folder, not a Stable Diffusion pipeline, not in the cache and no network, or only pickles.
     """
     device = _device(device)
+    if tuned := _finetuned(name):
+        from . import finetuned  # which knows pipelines and priors, as this module must not
+
+        base = load_pipeline(tuned["model"], device=device, dtype=dtype, local_files_only=local_files_only,
+                             variant=variant)
+        return finetuned.apply(base, name)
     source = _source(name)
     _quiet()
-    # Without an explicit format, an fp16 folder gives a half-precision text encoder beside a float32 U-Net.
-    options = {_dtype_keyword(): dtype or pick_dtype(device), "variant": variant, "local_files_only": local_files_only}
     try:
-        pipe = StableDiffusionPipeline.from_pretrained(
-            source, use_safetensors=True, safety_checker=None, requires_safety_checker=False, **options
+        pipe = from_pretrained(
+            StableDiffusionPipeline, source, dtype or pick_dtype(device), variant=variant, safety_checker=None,
+            local_files_only=local_files_only, requires_safety_checker=False,
         )
     except Exception as error:  # the libraries raise OSError, ValueError, KeyError, HTTP errors... for one cause each
         raise ModelError(_why_not(name, source, error, local_files_only)) from error
     pipe.set_progress_bar_config(disable=True)
+    pipe.style_prior = None
     return pipe.to(device)
+
+
+def from_pretrained(kind, source, dtype, **options):
+    """`kind.from_pretrained(source)` in the number format `dtype`, safetensors only, on all versions of diffusers.
+
+    The format is always said: without it, an fp16 folder gives a half-precision text encoder beside a float32 U-Net.
+    """
+    return kind.from_pretrained(source, use_safetensors=True, **{_dtype_keyword(): dtype}, **options)
+
+
+def separate(pipe):
+    """A pipeline with a U-Net of its own, to be fine-tuned, that shares all other parts with `pipe`."""
+    twin = copy.copy(pipe)
+    twin.unet = copy.deepcopy(pipe.unet)
+    return twin
+
+
+def set_resolution(pipe, resolution):
+    """Let the pipeline make (and be trained on) square pictures of another size, in pixels.
+
+    The size is kept with the U-Net's own settings, so a model fine-tuned and saved at it keeps it.
+
+    Raises:
+        ModelError: not a multiple of the U-Net's and the VAE's factors.
+    """
+    step = pipe.vae_scale_factor * 2 ** (len(pipe.unet.config.block_out_channels) - 1)
+    if resolution < step or resolution % step:
+        near = max(round(resolution / step), 1) * step
+        raise ModelError(f"resolution {resolution} is not a multiple of {step} as this model needs it; try {near}")
+    pipe.unet.register_to_config(sample_size=resolution // pipe.vae_scale_factor)
 
 
 def pick_device():
@@ -187,6 +226,19 @@ def _device(name):
         best = pick_device()
         raise ModelError(f"the device {name!r} cannot be used here ({shorten(error)}); try {best!r}") from error
     return device
+
+
+def _finetuned(name):
+    """`training.json` of a folder that a fine-tuning left, else None."""
+    folder = Path(os.fspath(name)).expanduser()
+    if not folder.is_dir() or (folder / "model_index.json").exists():
+        return None
+    from . import finetuned
+
+    record = finetuned.read(folder)
+    if record is None and any(folder.glob("checkpoint-*")):
+        raise ModelError(f"the fine-tuning in {folder} has not finished; run the same command again to go on")
+    return record
 
 
 def _source(name):

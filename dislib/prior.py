@@ -83,7 +83,7 @@ class StylePrior:
         batches = _reported(encode_batches(pipe, pixels, batch_size=batch_size), len(chosen), report)
         prior = cls.from_latents(batches, shrink=shrink)
         prior.meta.update(
-            model=model_id(pipe), vae=_vae_signature(pipe), image_size=image_size(pipe), seed=seed,
+            describe(pipe), seed=seed,
             files=[shorten(os.path.basename(f), 255) for f in chosen if isinstance(f, (str, os.PathLike))],
             skipped=[[shorten(file.name, 255), reason] for file, reason in skipped],
             images_sha256=digest.hexdigest(),
@@ -161,6 +161,13 @@ class StylePrior:
         make_folder(path.parent)
         meta = {"format": FORMAT, "version": FORMAT_VERSION, **self.meta}
         write_safetensors(path, {"mean": self.mean, "std": self.std}, meta)
+
+    def sha256(self):
+        """64 hexadecimal digits that change with any number of mean or std (not with the metadata)."""
+        digest = hashlib.sha256()
+        for part in (self.mean, self.std):
+            digest.update(part.float().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     @classmethod
     def load(cls, path, pipe=None):
@@ -343,6 +350,11 @@ def _check_format(tensors, meta):
         raise PriorError(f"it is not a style prior (it holds {shorten(', '.join(tensors))})")
     if version != FORMAT_VERSION:
         raise PriorError(f"its format has version {version}, and this package reads {FORMAT_VERSION}")
+
+
+def describe(pipe):
+    """What a prior's metadata say of the model in whose latents it lives."""
+    return {"model": model_id(pipe), "vae": _vae_signature(pipe), "image_size": image_size(pipe)}
 
 
 def _vae_signature(pipe):

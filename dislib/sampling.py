@@ -73,7 +73,8 @@ def generate(
         guidance: weight w of classifier-free guidance, eps = eps_0 + w (eps_text - eps_0), at least 1. With 1 the
             U-Net is called once a step instead of twice.
         steps: inference steps.
-        start: where z_T comes from. None: white noise. A StylePrior: drawn from it, see `kind`. A tensor, one latent
+        start: where z_T comes from. None: the prior the model was fine-tuned with (`pipe.style_prior`), or else white
+            noise. "white": white noise in any case. A StylePrior: drawn from it, see `kind`. A tensor, one latent
             a seed (used for every prompt) or one an image, (n, 4, h, w). A function of the list of seeds returning
             such a tensor. All of unit scale, as `latents=` of diffusers; no scaling by `init_noise_sigma` is needed.
         kind: "paper", "matched" or "leak", see `StylePrior.start`.
@@ -218,6 +219,8 @@ def _starter(pipe, start, kind, scheduler, steps, seeds, n_prompts):
     if kind not in KINDS:
         raise SamplerError(f"there is no start {kind!r}; choose one of {', '.join(KINDS)}")
     if start is None:
+        start = getattr(pipe, "style_prior", None) or "white"
+    if isinstance(start, str) and start == "white":
         return lambda rows: white_noise(_seeds(rows), shape)
     if isinstance(start, StylePrior):
         start.check(pipe)
@@ -228,7 +231,7 @@ def _starter(pipe, start, kind, scheduler, steps, seeds, n_prompts):
     if callable(start):
         return lambda rows: _check_start(start(_seeds(rows)), shape, (len(rows),)).float().cpu()
     raise SamplerError(
-        f"start is a {type(start).__name__}; give None (white noise), a StylePrior, a tensor or a function of the seeds"
+        f"start is a {type(start).__name__}; give None, 'white', a StylePrior, a tensor or a function of the seeds"
     )
 
 

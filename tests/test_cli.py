@@ -172,7 +172,7 @@ def test_generate_from_a_prior_and_a_file_of_prompts(model, prior_file, tmp_path
         assert cli.main([str(a) for a in ["generate", "--model", model, *arguments, "--steps", "2", "--out", out]]) == 0
         record = json.loads((out / "generate.json").read_text())
         assert record["prompts"] == ["a b", "c"] and record["start"] == start
-        assert record["prior_sha256"] == files.sha256(prior_file)
+        assert record["prior_sha256"] == StylePrior.load(prior_file).sha256()
         pictures[start] = (out / "00000.png").read_bytes()
     assert len(set(pictures.values())) == 3
 

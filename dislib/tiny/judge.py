@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Iterator
+from typing import Callable, Iterator
 
 import numpy as np
 import torch
@@ -66,9 +66,11 @@ def styled_caption(s: Scene, style: str, rng: np.random.Generator) -> str:
     return f"a {style} of {told}" if rng.random() < 0.5 else told
 
 
-def small(pictures: np.ndarray, path: Path) -> torch.Tensor:
-    """All pictures reduced as the image processor would, (n, 3, 64, 64) uint8, kept in a file."""
+def small(make: Callable[[int], np.ndarray], count: int, cache: Path) -> torch.Tensor:
+    """Pictures 0 to ``count`` reduced as the image processor would, (count, 3, 64, 64) uint8, kept in a file."""
+    path = cache / f"small-{make.__name__}-{count}.npy"
     if not path.exists():
+        pictures = cached(make, count, cache)
         out = np.stack(
             [np.asarray(Image.fromarray(p).resize((SIDE, SIDE), Image.Resampling.BICUBIC)) for p in pictures]
         )
@@ -119,10 +121,10 @@ def label(s: Scene, style: int) -> list[int]:
 
 def run(
     *,
-    steps: int = 900,
+    steps: int = 8000,
     peak: float = 1e-3,
     scenes: int = 20000,
-    styled_scenes: int = 7500,
+    styled_scenes: int = 30000,
     batch: int = 160,
     warm: Path | None = None,
     folder: Path,
@@ -134,8 +136,8 @@ def run(
     where, cache = loop.device(), folder.parent / "cache"
     pictures = torch.cat(
         [
-            small(cached(picture, scenes, cache), cache / "small-scenes.npy"),
-            small(cached(styled_picture, styled_scenes, cache), cache / "small-styled.npy"),
+            small(picture, scenes, cache),
+            small(styled_picture, styled_scenes, cache),
         ]
     )
     described = [(scene(i), None) for i in range(scenes)] + [styled(i) for i in range(styled_scenes)]
@@ -147,6 +149,8 @@ def run(
     model = Trainee(tokenizer).to(where)
     if warm:
         model.clip = CLIPModel.from_pretrained(warm / "judge", dtype=torch.float32).to(where).train()
+    model.clip.set_attn_implementation("eager")  # on a CPU its backward pass is several times faster than sdpa's
+    swift = loop.compiled(model)
     pixels_of = lambda i: pictures[i].to(where).float() / 127.5 - 1  # noqa: E731
     kept_out = 500  # of each kind, the last ones
 
@@ -165,9 +169,9 @@ def run(
         x = pixels_of(picks)
         x[flip] = x[flip].flip(-1)
         y = labels[picks].to(where)
-        return loss(model, x, table(told).to(where), dict(zip(model.heads, y.T)))
+        return loss(swift, x, table(told).to(where), dict(zip(model.heads, y.T)))
 
-    for record in loop.train(model, step_loss, steps=steps, peak=peak, folder=folder, decay=0.998, every=150):
+    for record in loop.train(model, step_loss, steps=steps, peak=peak, folder=folder, decay=0.998, every=500):
         average = Trainee(tokenizer).to(where).eval()
         record.pop("ema").copy_to(average)
         average.clip.save_pretrained(folder / "judge")
