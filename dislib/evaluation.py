@@ -19,7 +19,7 @@ import numpy as np
 
 from .errors import DislibError, DislibWarning, PromptError, SamplerError, shorten
 from .files import sha256
-from .judge import fingerprint, look, open_picture
+from .judge import look, looked_at_by, open_picture
 from .latents import white_noise
 from .models import latent_shape, model_id, pipeline_fingerprint
 from .prior import KINDS
@@ -121,7 +121,7 @@ def sweep(
     told = [fill(template, prompt) for prompt in plan.texts()]
     draw, start = _starts(pipe, prior, start, scheduler, steps)
     made_with = {**start, "template": template, "steps": steps, "scheduler": scheduler}
-    settings = {**_of_pipeline(pipe), **made_with, **_of_judge(judge, features), **plan.settings()}
+    settings = {**_of_pipeline(pipe), **made_with, **looked_at_by(judge, features), **plan.settings()}
     paint = functools.partial(generate, pipe, seeds=[0], steps=steps, scheduler=scheduler, batch_size=batch_size)
     paint(told)  # all its checks and warnings, once
 
@@ -156,7 +156,7 @@ def sweep_pictures(
         )
     plan = Plan(prompts, len(files) // len(prompts), 0, batch_size)
     digest = hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
-    settings = {"images_sha256": digest, **_of_judge(judge, features), **plan.settings()}
+    settings = {"images_sha256": digest, **looked_at_by(judge, features), **plan.settings()}
     store = SweepFolder(out, settings, plan, labels={"method": method, "style": style})
     see = functools.partial(look, judge=judge, features=features)
     make = lambda _, rows: [open_picture(files[i]) for i in rows]
@@ -317,14 +317,6 @@ def _of_pipeline(pipe):
         "fingerprint": pipeline_fingerprint(pipe),
         "device": pipe.device.type,
         "dtype": str(pipe.unet.dtype).removeprefix("torch."),
-    }
-
-
-def _of_judge(judge, features):
-    return {
-        "judge": judge.name,
-        "judge_fingerprint": fingerprint(judge),
-        "features": getattr(features, "name", "judge"),
     }
 
 

@@ -103,25 +103,34 @@ def image_features(images, judge, *, kind="pooled", batch_size=64):
 
 
 def look(images, prompts, judge, *, features=None, batch_size=64):
-    """All that an evaluation needs of pictures, from one pass through the vision tower.
+    """All that an evaluation needs of pictures: `both_features` and the CLIP scores `clip (n,)`, as a dict.
 
     Args:
         images: list of pictures.
         prompts: one text a picture, in the same order.
-        features: what takes the place of the judge's pooled features: called with a list of PIL pictures, returns
-            (b, d), such as `Fidelity("inception-v3-compat")`.
-
-    Returns:
-        dict of float32 arrays: `pooled (n, d)` for FID and KID, `projected (n, p)` of length 1 for MMD, and the CLIP
-        scores `clip (n,)`.
 
     Raises:
         DislibError: prompts not in step with the images, or features that are not finite.
     """
-    import torch
-
     images = list(images)
     _check_step(images, prompts)
+    seen = both_features(images, judge, features=features, batch_size=batch_size)
+    return {**seen, "clip": clip_scores(seen["projected"], prompts, judge).astype(np.float32)}
+
+
+def both_features(images, judge, *, features=None, batch_size=64):
+    """Both kinds of features from one pass through the vision tower.
+
+    Args:
+        images: PIL pictures or uint8 arrays `(h, w, 3)`; read batch by batch, so a generator will do.
+        features: what takes the place of the judge's pooled features: called with a list of PIL pictures, returns
+            (b, d), such as `Fidelity("inception-v3-compat")`.
+
+    Returns:
+        dict of float32 arrays: `pooled (n, d)` for FID and KID, `projected (n, p)` of length 1 for MMD.
+    """
+    import torch
+
     pooled, projected = [], []
     with torch.inference_mode():
         for batch in _batches(images, batch_size):
@@ -129,10 +138,12 @@ def look(images, prompts, judge, *, features=None, batch_size=64):
             vectors = _pooled(judge.model, pixels.to(judge.device))
             projected.append(_unit(judge.model.visual_projection(vectors)).float().cpu().numpy())
             pooled.append(vectors.float().cpu().numpy() if features is None else np.asarray(features(batch)))
+    if not pooled:
+        raise DislibError("no images to take features of: the list is empty")
     seen = {"pooled": np.concatenate(pooled).astype(np.float32), "projected": np.concatenate(projected)}
     for array in seen.values():
         check_finite(array, "images")
-    return {**seen, "clip": clip_scores(seen["projected"], prompts, judge).astype(np.float32)}
+    return seen
 
 
 def fingerprint(judge):
@@ -140,6 +151,13 @@ def fingerprint(judge):
     from .models import weight_sample
 
     return hashlib.sha256(weight_sample(judge.model).tobytes()).hexdigest()[:16]
+
+
+def looked_at_by(judge, features=None):
+    """What says whose features they are; two sets can be compared only if these agree."""
+    return {
+        "judge": judge.name, "judge_fingerprint": fingerprint(judge), "features": getattr(features, "name", "judge"),
+    }
 
 
 def open_picture(file, *, most=512):

@@ -51,7 +51,7 @@ class FrechetStats:
     @classmethod
     def from_features(cls, features, *, meta=None):
         """The statistics of features `(n, d)`, n >= 2."""
-        features = _features(features, "given")
+        features = check_features(features, "given")
         cov = np.atleast_2d(np.cov(features, rowvar=False))
         return cls(features.mean(axis=0), cov, len(features), dict(meta or {}))
 
@@ -78,20 +78,20 @@ def fid(x, y):
     Args:
         x, y: features `(n, d)`, n >= 2, or `FrechetStats`; the two may differ in n but not in d.
     """
-    mean_x, a = _mean_and_factor(x, "x")
-    mean_y, b = _mean_and_factor(y, "y")
-    _check_width(len(mean_x), len(mean_y))
+    mean_x, a = mean_and_factor(x, "x")
+    mean_y, b = mean_and_factor(y, "y")
+    check_width(len(mean_x), len(mean_y))
     cross = np.linalg.svd(a @ b.T, compute_uv=False).sum()
     distance = np.sum((mean_x - mean_y) ** 2) + np.sum(a * a) + np.sum(b * b) - 2 * cross
     return max(float(distance), 0.0)  # rounding only: the distance itself is never negative
 
 
-def _mean_and_factor(x, name):
+def mean_and_factor(x, name):
     """`mean (d,)` and a factor `A (k, d)` with `A^T A` the covariance."""
     if isinstance(x, FrechetStats):
         values, vectors = np.linalg.eigh(x.cov)
         return x.mean, np.sqrt(values.clip(min=0.0))[:, None] * vectors.T
-    x = _features(x, name)
+    x = check_features(x, name)
     centred = (x - x.mean(axis=0)) / np.sqrt(len(x) - 1)
     return x.mean(axis=0), np.linalg.qr(centred, mode="r") if len(x) > x.shape[1] else centred
 
@@ -102,7 +102,12 @@ def kid(x, y):
     All pairs are used, not random subsets. Expected 0 for two samples of one distribution at any n, and it may come
     out slightly negative.
     """
-    return _unbiased_mmd(x, y, lambda a, b: (a @ b.T / a.shape[1] + 1.0) ** 3)
+    return _unbiased_mmd(x, y, cubic_kernel)
+
+
+def cubic_kernel(a, b):
+    """KID's kernel `(a.b / d + 1)^3` of all pairs of rows."""
+    return (a @ b.T / a.shape[1] + 1.0) ** 3
 
 
 def mmd(x, y, *, sigma=10.0):
@@ -111,18 +116,19 @@ def mmd(x, y, *, sigma=10.0):
     Meant for *projected* CLIP features of length 1 (`image_features(..., kind="projected")`). The authors' code uses
     the biased estimate; this one is 0 on average for two samples of one distribution.
     """
+    return 1000.0 * _unbiased_mmd(x, y, lambda a, b: gaussian_kernel(a, b, sigma=sigma))
 
-    def gauss(a, b):
-        squares = np.sum(a * a, axis=1)[:, None] + np.sum(b * b, axis=1)[None] - 2 * a @ b.T
-        return np.exp(-squares.clip(min=0.0) / (2 * sigma**2))
 
-    return 1000.0 * _unbiased_mmd(x, y, gauss)
+def gaussian_kernel(a, b, *, sigma=10.0):
+    """CMMD's kernel `exp(-|a - b|^2 / 2 sigma^2)` of all pairs of rows."""
+    squares = np.sum(a * a, axis=1)[:, None] + np.sum(b * b, axis=1)[None] - 2 * a @ b.T
+    return np.exp(-squares.clip(min=0.0) / (2 * sigma**2))
 
 
 def _unbiased_mmd(x, y, kernel):
     """Mean kernel within x plus within y (without each point's pair with itself) minus twice the mean across."""
-    x, y = _features(x, "x"), _features(y, "y")
-    _check_width(x.shape[1], y.shape[1])
+    x, y = check_features(x, "x"), check_features(y, "y")
+    check_width(x.shape[1], y.shape[1])
 
     def within(a):
         k = kernel(a, a)
@@ -145,7 +151,7 @@ def psnr(images, references):
         return 10 * np.log10(255.0**2 / errors)
 
 
-def _features(x, name):
+def check_features(x, name):
     x = np.asarray(x, dtype=np.float64)
     if x.ndim != 2:
         raise DislibError(f"features {name} have shape {x.shape}; expected (n, d), one row a picture")
@@ -155,7 +161,7 @@ def _features(x, name):
     return x
 
 
-def _check_width(dx, dy):
+def check_width(dx, dy):
     if dx != dy:
         raise DislibError(f"features differ in width ({dx} and {dy}): both sets must come from the same judge and kind")
 
@@ -197,8 +203,13 @@ def block_bootstrap(statistic, blocks, *, draws=200, level=0.95, seed=0):
     value = float(statistic(np.arange(len(label))))
     drawn = [statistic(np.concatenate([rows[k] for k in rng.integers(len(rows), size=len(rows))]))
              for _ in range(draws)]
+    return band(value, drawn, level=level)
+
+
+def band(value, drawn, *, level=0.95):
+    """The interval with the spread of the draws, centred on the value."""
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]) - np.mean(drawn) + value
-    return Band(value, float(low), float(high))
+    return Band(float(value), float(low), float(high))
 
 
 def save_features(path, features, *, meta=None):

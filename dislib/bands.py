@@ -1,0 +1,93 @@
+"""What the numbers would be had other prompts been drawn: the block bootstrap of FID, KID and MMD, made affordable.
+
+`metrics.block_bootstrap` calls any statistic on drawn rows. Here a draw is a count per picture (how often it occurs),
+and what does not change between draws (rotations, kernels) is computed once: 200 draws of 800 pictures take about a
+second instead of minutes.
+"""
+
+import numpy as np
+
+from .errors import DislibError
+from .metrics import check_features, check_width, mean_and_factor
+
+
+def draw_counts(blocks, *, draws=200, seed=0):
+    """How often each row occurs in each draw when whole blocks (the pictures of a prompt) are drawn with replacement.
+
+    Args:
+        blocks: one label a row, `(n,)`.
+
+    Returns:
+        `(draws, n)` float64.
+
+    Raises:
+        DislibError: fewer than two blocks.
+    """
+    _, label = np.unique(np.asarray(blocks).astype(str), return_inverse=True)
+    k = int(label.max(initial=-1)) + 1
+    if k < 2:
+        raise DislibError(f"a block bootstrap needs at least 2 blocks (prompts), got {k}")
+    rng = np.random.default_rng(seed)
+    return np.stack([np.bincount(rng.integers(k, size=k), minlength=k)[label] for _ in range(draws)]).astype(float)
+
+
+class FrechetDraws:
+    """FID to a fixed reference of any weighting of the rows of `x (n, d)`: call it with counts `(n,)`.
+
+    With B^T B the reference's covariance, FID needs the eigenvalues of B S B^T for the drawn covariance S. Rows are
+    rotated once, y = B x; then S costs one product, and for n < d the smaller matrix of inner products has the same
+    eigenvalues.
+    """
+
+    def __init__(self, x, reference):
+        self.x = check_features(x, "x")
+        self.mean, factor = mean_and_factor(reference, "reference")
+        check_width(self.x.shape[1], len(self.mean))
+        self.trace = np.sum(factor * factor)
+        self.y = self.x @ factor.T
+        self.squares = np.sum(self.x**2, axis=1)
+        # About two thirds of the rows occur in a draw.
+        self.gram = self.y @ self.y.T if 2 * len(self.x) < 3 * self.y.shape[1] else None
+
+    def __call__(self, counts):
+        n = counts.sum()
+        mean = counts @ self.x / n
+        own = (counts @ self.squares - n * mean @ mean) / (n - 1)
+        values = np.linalg.eigvalsh(self._product(counts, n))
+        cross = np.sqrt(values.clip(min=0.0)).sum()
+        return max(float(np.sum((mean - self.mean) ** 2) + own + self.trace - 2 * cross), 0.0)
+
+    def _product(self, counts, n):
+        """B S B^T `(d, d)`, or the inner products of the drawn rows, which have the same eigenvalues but zeros."""
+        if self.gram is None:
+            m = counts @ self.y / n
+            return ((self.y * counts[:, None]).T @ self.y - n * np.outer(m, m)) / (n - 1)
+        rows = np.flatnonzero(counts)
+        c, gram = counts[rows], self.gram[np.ix_(rows, rows)]
+        m = gram @ c / n
+        root = np.sqrt(c / (n - 1))
+        return (gram - m[:, None] - m[None] + c @ m / n) * np.outer(root, root)
+
+
+class KernelDraws:
+    """The unbiased squared MMD to a fixed reference `y` of any weighting of the rows of `x`: call it with counts.
+
+    Pairs of a picture with a copy of itself are left out, as the estimate leaves out its pair with itself.
+    """
+
+    def __init__(self, x, y, kernel):
+        x, y = check_features(x, "x"), check_features(y, "reference")
+        check_width(x.shape[1], y.shape[1])
+        self.within, self.across = kernel(x, x), kernel(x, y).mean(axis=1)
+        other = kernel(y, y)
+        self.reference = (other.sum() - np.trace(other)) / (len(y) * (len(y) - 1))
+
+    def __call__(self, counts):
+        n, same = counts.sum(), counts**2
+        within = (counts @ self.within @ counts - same @ np.diag(self.within)) / (n**2 - same.sum())
+        return float(within + self.reference - 2 * counts @ self.across / n)
+
+
+def all_draws(statistic, counts):
+    """(the value itself, its values in all draws) of a statistic of counts."""
+    return statistic(np.ones(counts.shape[1])), np.array([statistic(c) for c in counts])

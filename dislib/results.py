@@ -1,0 +1,263 @@
+"""Numbers out of features: FID, normalised FID, KID, MMD and CLIP score of every point, with bands, in one table.
+
+read_sweep(out) --(measure, with a Reference)--> rows --(write_results)--> results.csv
+"""
+
+import csv
+import io
+import math
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .bands import FrechetDraws, KernelDraws, all_draws, draw_counts
+from .errors import DislibError, DislibWarning, shorten
+from .files import write_atomic
+from .judge import both_features, fingerprint, looked_at_by, open_picture
+from .metrics import band, cubic_kernel, gaussian_kernel, load_arrays, save_arrays
+
+METRICS = ("fid", "nfid", "kid", "mmd", "clip")
+SMALL = 500  # pictures; below this FID is mostly its own bias
+FLOOR, TRAINING = "floor", "training images"
+
+
+class Row(NamedTuple):
+    """One number: of a method on a style at a guidance weight (None for a floor), with its band and the number of
+    pictures behind it."""
+
+    method: str
+    style: str
+    guidance: float | None
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The features that a style is measured against, `pooled (n, d)` and `projected (n, p)`.
+
+    `others` holds more such pairs under the names "floor" (as many other pictures of the style) and "training images".
+    """
+
+    style: str
+    pooled: np.ndarray
+    projected: np.ndarray
+    meta: dict
+    others: dict = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, style, judge, *, features=None):
+        """The reference of a shipped style by its name, or of a folder of pictures.
+
+        Shipped are features of 800 fresh renders, never of the training images, taken by the shipped judge. For
+        another judge, or a style without renders, the style's test pictures stand in.
+
+        Raises:
+            DislibError: neither a style nor a folder, fewer than two readable pictures, or features that were taken
+                by an older judge.
+        """
+        from .models import data_dir
+
+        name = str(style)
+        shipped, pictures = data_dir() / "results" / "reference" / f"{name}.safetensors", data_dir() / "styles" / name
+        if Path(name).name != name:  # a path, not a name
+            return cls.from_folder(style, judge, features=features)
+        if shipped.is_file() and features is None:
+            reference = cls.load(shipped)
+            if reference.meta.get("judge_fingerprint") == fingerprint(judge):
+                return reference
+            if judge.name == reference.meta.get("judge"):
+                raise DislibError(f"{shipped} was made with another judge; run `python -m dislib.tiny references`")
+        if (pictures / "test").is_dir():
+            return cls.from_folder(pictures / "test", judge, features=features, style=name)
+        return cls.from_folder(style, judge, features=features)
+
+    @classmethod
+    def from_folder(cls, folder, judge, *, features=None, style=None):
+        """A folder of pictures as the reference, with a warning if they are few."""
+        from .datasets import list_images
+
+        files = list_images(folder).files
+        if len(files) < 2:
+            raise DislibError(
+                f"{folder} holds {len(files)} readable picture; a reference needs at least 2, better {SMALL}"
+            )
+        if len(files) < SMALL:
+            warnings.warn(
+                f"the reference {shorten(Path(folder).name)!r} has only {len(files)} pictures, and FID grows as they get fewer:"
+                " read KID first, which does not, and compare FIDs only with others of the same reference and n",
+                DislibWarning,
+                stacklevel=2,
+            )
+        seen = both_features(map(open_picture, files), judge, features=features)
+        return cls(style or Path(folder).name, **seen, meta=looked_at_by(judge, features))
+
+    def save(self, path):
+        """Write safetensors in half precision, which moves a FID by less than its last shown digit."""
+        sets = {"reference": {"pooled": self.pooled, "projected": self.projected}, **self.others}
+        arrays = {f"{name} {key}": np.asarray(a, np.float16) for name, pair in sets.items() for key, a in pair.items()}
+        save_arrays(path, arrays, {"style": self.style, **self.meta})
+
+    @classmethod
+    def load(cls, path):
+        """Read what `save` wrote."""
+        arrays, meta = load_arrays(path, ("reference pooled", "reference projected"))
+        sets = {}
+        for name, array in arrays.items():
+            name, _, key = name.rpartition(" ")
+            sets.setdefault(name, {})[key] = array.astype(np.float32)
+        return cls(meta.pop("style", Path(path).stem), **sets.pop("reference"), meta=meta, others=sets)
+
+
+def measure(points, reference, *, method, base=None, draws=200):
+    """Every metric at every weight, with 95 % bands: a generator of `Row`, a weight after the other.
+
+    The bands are block bootstraps over prompts: what other prompts of the kind would have given, with this model and
+    this reference. nFID is FID(method, w) / FID(base, w), this course's definition of the paper's "normalised FID";
+    its band draws the same prompts for both.
+
+    Args:
+        points: from weight to `Point`, see `read_sweep`.
+        reference: a `Reference` taken by the same judge.
+        method: name of the method in the table.
+        base: the points of the style-agnostic base model with the same prompts and seeds; without it there is no nFID.
+        draws: of the bootstrap.
+
+    Raises:
+        DislibError: features of different judges, or a base of other pictures or weights.
+    """
+    for weight, point in points.items():
+        _check_same_eyes(point.meta, reference)
+        counts = draw_counts(point.prompts, draws=draws)
+        found = {"kid": _kid(point, reference, counts), "mmd": _mmd(point, reference, counts)}
+        found["fid"] = all_draws(FrechetDraws(point.pooled, reference.pooled), counts)
+        found["clip"] = point.clip.astype(np.float64).mean(), counts @ point.clip / counts.sum(axis=1)
+        if base is not None:
+            _check_base(point, base, weight)
+            under = all_draws(FrechetDraws(base[weight].pooled, reference.pooled), counts)
+            found["nfid"] = tuple(a / b for a, b in zip(found["fid"], under))
+        for metric in (m for m in METRICS if m in found):
+            yield _row(method, reference.style, weight, metric, found[metric], len(point.clip))
+
+
+def floors(reference, n, *, draws=200):
+    """What is as near as can be: FID, KID and MMD of the reference's other sets to it, a list of `Row`.
+
+    Args:
+        n: pictures a point has; so many of the "floor" are taken, since FID depends on their number.
+    """
+    rows = []
+    for name, seen in reference.others.items():
+        few = {key: array[:n] for key, array in seen.items()}
+        counts = draw_counts(range(len(few["pooled"])), draws=draws)
+        found = {
+            "fid": all_draws(FrechetDraws(few["pooled"], reference.pooled), counts),
+            "kid": _kid(Seen(**few), reference, counts),
+            "mmd": _mmd(Seen(**few), reference, counts),
+        }
+        rows += [_row(name, reference.style, None, m, value, len(few["pooled"])) for m, value in found.items()]
+    return rows
+
+
+class Seen(NamedTuple):
+    """Both kinds of features."""
+
+    pooled: np.ndarray
+    projected: np.ndarray
+
+
+def _kid(point, reference, counts):
+    return all_draws(KernelDraws(point.pooled, reference.pooled, cubic_kernel), counts)
+
+
+def _mmd(point, reference, counts):
+    value, drawn = all_draws(KernelDraws(point.projected, reference.projected, gaussian_kernel), counts)
+    return 1000 * value, 1000 * drawn
+
+
+def _row(method, style, weight, metric, found, n):
+    value, low, high = band(*found)
+    return Row(method, style, weight, metric, value, max(low, 0.0) if metric in ("fid", "nfid") else low, high, n)
+
+
+def _check_same_eyes(meta, reference):
+    for key in ("judge_fingerprint", "features"):
+        if meta.get(key) != reference.meta.get(key):
+            raise DislibError(
+                f"the pictures were looked at by {meta.get('judge')} ({meta.get('features')}) and the reference"
+                f" {reference.style!r} by {reference.meta.get('judge')} ({reference.meta.get('features')}), or by another"
+                " training of it; take both with one judge"
+            )
+
+
+def _check_base(point, base, weight):
+    if weight not in base:
+        raise DislibError(f"the base has no point at w = {weight:g}; sweep it there too, or leave that weight out")
+    same = ("prompts", "images_per_prompt", "seed")
+    theirs = base[weight].meta
+    wrong = [key for key in same if point.meta.get(key) != theirs.get(key)]
+    if wrong or not np.array_equal(point.rows, base[weight].rows):
+        what = ", ".join(wrong) or f"{len(base[weight].rows)} pictures, not {len(point.rows)}"
+        raise DislibError(f"the base was swept with other pictures ({what}); sweep it with the same prompts and seed")
+
+
+# --- the table --------------------------------------------------------------------------------------------------
+
+
+def write_results(path, rows):
+    """Write rows as CSV, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Row._fields)
+    for row in rows:
+        numbers = (f"{value:.6g}" for value in (row.value, row.low, row.high))
+        weight = "" if row.guidance is None else f"{row.guidance:g}"
+        writer.writerow([row.method, row.style, weight, row.metric, *numbers, row.n])
+    write_atomic(path, text.getvalue().encode("utf-8", "backslashreplace"))
+
+
+def read_results(path):
+    """The rows of a results.csv.
+
+    Raises:
+        DislibError: no such file, other columns, or a line that is not a number; the line is named.
+    """
+    try:
+        lines = list(csv.reader(io.StringIO(Path(path).read_text(encoding="utf-8-sig"), newline="")))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DislibError(f"cannot read the results {path} ({shorten(error)})") from error
+    if not lines or tuple(lines[0]) != Row._fields:
+        raise DislibError(
+            f"{path}: expected the columns {', '.join(Row._fields)}, found {shorten(', '.join(lines[0] if lines else []))}"
+        )
+    rows = []
+    for number, line in enumerate(lines[1:], start=2):
+        if not line:
+            continue
+        try:
+            method, style, weight, metric, value, low, high, n = line
+            rows.append(
+                Row(
+                    method,
+                    style,
+                    float(weight) if weight else None,
+                    metric,
+                    float(value),
+                    float(low),
+                    float(high),
+                    int(n),
+                )
+            )
+        except ValueError as error:
+            raise DislibError(f"{path}, line {number}: {shorten(error)}; see {shorten(','.join(line))!r}") from error
+        if metric not in METRICS or not all(map(math.isfinite, rows[-1][4:7])):
+            raise DislibError(
+                f"{path}, line {number}: an unknown metric or a number that is not finite; see {shorten(','.join(line))!r}"
+            )
+    return rows
