@@ -169,10 +169,10 @@ def _write_weights(out, pipe, settings):
             shutil.rmtree(out / "unet", ignore_errors=True)
             os.replace(partial, out / "unet")
         else:
-            from diffusers.utils import convert_state_dict_to_diffusers
             from peft import get_peft_model_state_dict
 
-            weights = convert_state_dict_to_diffusers(get_peft_model_state_dict(pipe.unet))
+            # Under peft's own names: diffusers' older ones know attention only, and in a mixture it would be lost.
+            weights = get_peft_model_state_dict(pipe.unet)
             pipe.save_lora_weights(partial, unet_lora_layers=weights, weight_name=LORA, safe_serialization=True)
             os.replace(partial / LORA, out / LORA)
     except Exception as error:  # safetensors has its own error for a full disk
