@@ -4,7 +4,7 @@
 #   make lab PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"      the small torch without CUDA (Linux)
 #   make lab LAB_ARGS=--no-browser  options for JupyterLab;   make test PYTEST_ARGS="-k prior"  options for pytest
 #   make test-colab RECORD=yes      write the date and the versions of this run into the README, if it is green
-#   make bench BENCH="import prior" some of the benchmarks
+#   make bench BENCH="import prior" some of the benchmarks;    make cost NOTEBOOKS=notebooks/01_...  one notebook
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -73,7 +73,7 @@ bench: $(VENV)/.test-ready
 
 cost: $(VENV)/.test-ready
 	@echo "==> Measuring $(words $(NOTEBOOKS)) notebooks; leave the machine alone meanwhile."
-	@$(OFFLINE) $(PY) tests/bench --keep-costs notebooks
+	@$(OFFLINE) $(PY) tests/bench/notebook_costs.py $(NOTEBOOKS)
 
 stamp:
 	@$(PYTHON) -m dislib._course $(REPO)

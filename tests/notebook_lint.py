@@ -250,19 +250,51 @@ def cost_card(notebook):
     return []
 
 
+COSTS = Path(__file__).resolve().parent.parent / "notebooks" / "cost.json"
+UNITS = {"s": 1, "min": 60, "h": 3600, "MB": 1e6, "GB": 1e9}
+
+
+def true_costs(notebook, cost):
+    """The cost card against the last measured run of the embedded model, by a factor of two; other rows say that they
+    were never run. `cost` is what `measured_cost` found: {"seconds": ..., "gib": ...}, or nothing."""
+    if not cost:
+        return [f"no measured run in {COSTS.name}; run 'make cost NOTEBOOKS=notebooks/...'"]
+    problems = []
+    for row in cost_card(notebook):
+        if "embedded" not in row["scale"]:
+            if "not yet run" not in row["scale"]:
+                problems.append(f"cost card: nobody measured '{row['scale']}'; it has to say 'not yet run'")
+            continue
+        for column, units, measured in (("time", "s|min|h", cost["seconds"]), ("memory", "MB|GB", cost["gib"] * 2**30)):
+            found = re.search(rf"(\d+(?:\.\d+)?) ?({units})\b", row.get(column, ""))
+            if found and not 0.5 <= float(found[1]) * UNITS[found[2]] / measured <= 2:
+                shown = f"{measured:.0f} s" if column == "time" else f"{measured / 1e9:.1f} GB"
+                problems.append(f"cost card: {column} '{row[column]}', but the last measured run took {shown}")
+            if not found:
+                problems.append(f"cost card: no number in the {column} '{row.get(column)}'")
+    return problems
+
+
+def measured_cost(path):
+    """What `make cost` measured of a notebook and kept; None when it has not been measured."""
+    costs = json.loads(COSTS.read_text(encoding="utf-8")) if COSTS.exists() else {}
+    return costs.get(Path(path).stem)
+
+
 RULES = (exact_markers, no_shell_known_magics, short_cells, setup_first, kernel_and_metadata, outputs_stored,
          good_outputs, sizes, alt_text, headings_in_order, title_and_cost_card)
 
 
 def lint(notebook):
-    """All complaints about a notebook; an empty list is what the course asks for."""
+    """All complaints about a notebook, its costs aside; an empty list is what the course asks for."""
     return [complaint for rule in RULES for complaint in rule(notebook)]
 
 
 def main(paths):
     failed = False
     for path in paths:
-        for complaint in lint(json.loads(Path(path).read_text(encoding="utf-8"))):
+        notebook = json.loads(Path(path).read_text(encoding="utf-8"))
+        for complaint in lint(notebook) + true_costs(notebook, measured_cost(path)):
             print(f"{path}: {complaint}")
             failed = True
     return failed

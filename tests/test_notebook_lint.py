@@ -7,7 +7,7 @@ import json
 import nbformat
 import pytest
 from conftest import ROOT
-from notebook_lint import cost_card, lint
+from notebook_lint import cost_card, lint, true_costs
 
 from dislib._course import setup_cell
 
@@ -50,6 +50,7 @@ def test_notebook(path):
 
 def test_a_good_notebook_passes():
     assert lint(good()) == []
+    assert true_costs(good(), {"seconds": 100, "gib": 1.2}) == []
 
 
 def test_sources_may_be_lists_of_lines():
@@ -143,3 +144,30 @@ def test_a_skipped_cell_need_not_have_run():
     notebook = good()
     notebook["cells"].insert(4, code("# NBVAL_SKIP\ntrain_for_hours()", None))
     assert lint(notebook) == []
+
+
+@pytest.mark.parametrize("cost, complaint", [
+    ({"seconds": 89, "gib": 2}, "time '3 min', but the last measured run took 89 s"),
+    ({"seconds": 361, "gib": 2}, "time '3 min', but the last measured run took 361 s"),
+    ({"seconds": 180, "gib": 0.9}, "memory '2 GB', but the last measured run took 1.0 GB"),
+    ({"seconds": 180, "gib": 4}, "memory '2 GB', but the last measured run took 4.3 GB"),
+    (None, "no measured run"),
+])
+def test_a_cost_card_that_is_off_is_noticed(cost, complaint):
+    assert [complaint in each for each in true_costs(good(), cost)] == [True]
+
+
+@pytest.mark.parametrize("row, complaint", [
+    (CARD.replace("2 GB", "some"), "no number in the memory 'some'"),
+    (CARD + "| a GPU | 3 min | 9 GB | 4 GB |\n", "nobody measured 'a GPU'"),
+])
+def test_a_cost_card_that_cannot_be_checked_is_noticed(row, complaint):
+    notebook = good()
+    replace(0, source="# A title\n\n" + row)(notebook)
+    assert [complaint in each for each in true_costs(notebook, {"seconds": 180, "gib": 2})] == [True]
+
+
+def test_a_row_that_was_never_run_may_say_what_it_likes():
+    notebook = good()
+    replace(0, source="# A title\n\n" + CARD + "| a GPU (not yet run) | 3 min | 9 GB | 4 GB |\n")(notebook)
+    assert true_costs(notebook, {"seconds": 180, "gib": 2}) == []

@@ -1,0 +1,53 @@
+"""What each notebook costs: seconds and peak memory, run from top to bottom in a fresh kernel.
+
+`make cost` runs this file, which keeps what it measured in notebooks/cost.json. A rule of `notebook_lint.py` holds the
+cost cards to these numbers, so they are only kept when one asks for it, on a machine with nothing else to do.
+"""
+
+import datetime
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from measure import ROOT, Measurement, run
+
+COSTS = ROOT / "notebooks" / "cost.json"
+
+
+def benchmark():
+    for path in sorted(ROOT.glob("notebooks/*.ipynb")):
+        yield from measurements(path.stem, measure(path))
+
+
+def measure(path):
+    """A `measure.Run` of one notebook; the executed copy is thrown away."""
+    options = ["--execute", "--to=notebook", "--log-level=ERROR", "--ExecutePreprocessor.timeout=1800"]
+    with tempfile.TemporaryDirectory() as folder:
+        return run("-m", "nbconvert", *options, "--output-dir", folder, path)
+
+
+def measurements(name, done):
+    yield Measurement(f"notebook {name}, time", done.seconds, "s", "<= 180")
+    yield Measurement(f"notebook {name}, peak memory", done.gib, "GiB", "<= 4")
+
+
+def keep(name, done):
+    """Put one notebook's cost beside those of the others."""
+    costs = json.loads(COSTS.read_text(encoding="utf-8")) if COSTS.exists() else {}
+    today, cores = datetime.date.today().isoformat(), os.cpu_count()
+    costs[name] = {"seconds": round(done.seconds, 1), "gib": round(done.gib, 2), "when": today, "cores": cores}
+    COSTS.write_text(json.dumps(dict(sorted(costs.items())), indent=2) + "\n", encoding="utf-8")
+
+
+def main(paths):
+    for path in map(Path, paths):
+        done = measure(path.resolve())
+        print(*measurements(path.stem, done), sep="\n", flush=True)
+        keep(path.stem, done)
+    print(f"Kept in {COSTS.relative_to(ROOT)}.")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
