@@ -99,7 +99,7 @@ def settings_of(arguments):
     from .training_settings import Settings
 
     given = {name: getattr(arguments, name) for name, *_ in (*NUMBERS, *WORDS, *FLAGS)}
-    given = {name: value for name, value in given.items() if value not in (None, False)}
+    given = {name: value for name, value in given.items() if value is not None and value is not False}
     if given.get("resume_from_checkpoint") == "none":
         given["resume_from_checkpoint"] = None
     return Settings(**given, validation_prompts=tuple(arguments.validation_prompts))
