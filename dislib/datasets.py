@@ -339,7 +339,8 @@ def _json(path, text, line=None):
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         number = line or getattr(error, "lineno", 1)
-        raise PromptError(f"{path}, line {number}: not valid JSON ({shorten(error, 120)}); see {shorten(text)!r}") from error
+        why = shorten(error, 120)
+        raise PromptError(f"{path}, line {number}: not valid JSON ({why}); see {shorten(text)!r}") from error
 
 
 def _json_lines(path, text):

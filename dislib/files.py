@@ -1,5 +1,6 @@
 """Files that are either whole or not there: atomic writes, checks before long work, checksums."""
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -8,9 +9,22 @@ import os
 import tempfile
 from pathlib import Path
 
-from .errors import DislibError, OutputError
+from .errors import DislibError, OutputError, shorten
 
 CHECKSUMS = "CHECKSUMS.sha256"
+
+
+def user_path(path, error=DislibError):
+    """A path as people type it, with `~` for a home, as a Path; raises `error` for what can be none."""
+    text = os.fspath(path)
+    if text == "":
+        raise error("a path is empty (an unset variable?); write . for the folder you are in")
+    if "\0" in text:
+        raise error(f"the path {shorten(text)!r} holds a NUL, which no file name can")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as cause:
+        raise error(f"there is no home folder for {shorten(text)!r}; write the path in full") from cause
 
 
 def write_atomic(path, data):
@@ -23,16 +37,23 @@ def write_atomic(path, data):
         OutputError: the folder cannot be written to or the disk is full; nothing is left behind.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = _partial(path)
     try:
-        with open(partial, "wb") as file:
+        partial.unlink(missing_ok=True)  # left by a kill; or a link or a pipe, never to be written through
+        with open(partial, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise OutputError(f"cannot write {path}: {_why(error)}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _partial(path):
+    return path.with_name(f".{path.name}.partial")
 
 
 def write_json(path, value):
@@ -71,9 +92,11 @@ def read_safetensors(path):
     from safetensors import SafetensorError, safe_open
 
     try:
+        if os.path.exists(path) and not os.path.isfile(path):  # opening a named pipe would wait for ever
+            raise DislibError("it is not a regular file")
         with open(path, "rb") as file:
-            head = file.read(2)
-        if head in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            head = file.read(9)  # of safetensors: the header's length in 8 bytes, which may be any, then JSON
+        if head[8:] != b"{" and head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             raise DislibError("it is a pickle (a PyTorch file), which can run code and is never opened")
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
@@ -87,7 +110,7 @@ def read_safetensors(path):
 def _from_text(text):
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -95,14 +118,16 @@ def check_output_file(path, *, suffix):
     """Make sure, before long work, that a file can be written at `path`; returns it as a Path.
 
     Raises:
-        OutputError: `path` is a folder, lacks `suffix`, or its folder cannot be made or written to.
+        OutputError: `path` is a folder, lacks `suffix`, is too long, or its folder cannot be made or written to.
     """
-    path = Path(path).expanduser()
-    if path.is_dir():
+    path = user_path(path, OutputError)
+    if os.path.isdir(path):
         raise OutputError(f"{path} is a folder; name a file in it, such as {path / ('prior' + suffix)}")
-    if path.suffix != suffix:
-        raise OutputError(f"the output {path} should end in {suffix}; call it {path.name}{suffix}")
+    if path.suffix.lower() != suffix:
+        name = "prior" if path.name == suffix else path.name
+        raise OutputError(f"the output {path} should end in {suffix}; call it {name}{suffix}")
     check_output_folder(path.parent)
+    _check_name(_partial(path), path)
     return path
 
 
@@ -112,8 +137,8 @@ def check_output_folder(path):
     Raises:
         OutputError: something on the way is a file, or the folder (or its nearest existing parent) refuses files.
     """
-    path = Path(path).expanduser()
-    folder = path
+    path = folder = user_path(path, OutputError)
+    _check_name(path / ".generate.unfinished.json.partial", path)  # the longest name that is ever put there
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
     try:
@@ -122,6 +147,18 @@ def check_output_folder(path):
             return path
     except OSError as error:
         raise OutputError(f"cannot write in {path}: {_why(error, folder)}; choose another folder") from error
+
+
+def _check_name(path, wanted):
+    """Find out before long work that the disk refuses a name needed to write `wanted`, or that a folder has it."""
+    try:
+        if os.path.isdir(path) and not os.path.islink(path):
+            raise OutputError(f"{path} is a folder and in the way; remove it")
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # as it should be, or found out by the attempt to write
+    except OSError as error:
+        raise OutputError(f"cannot write {shorten(wanted, 200)}: {_why(error)}") from error
 
 
 def make_folder(path):
@@ -175,11 +212,14 @@ def check_checksums(data):
 
 def _why(error, folder=None):
     """An OSError in words."""
-    where = folder or error.filename or ""
+    where = folder or error.filename2 or error.filename or ""
     return {
         errno.ENOSPC: "the disk is full; free some space and run the same command again",
         getattr(errno, "EDQUOT", -1): "the disk quota is used up; free some space and run the same command again",
-        errno.EFBIG: "the file would be larger than this account may write",
+        errno.EFBIG: "the file would be larger than this account may write; raise the limit (ulimit -f)",
+        errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+        errno.EISDIR: f"{where} is a folder and in the way; remove it",
+        errno.ENOENT: "its folder is gone",
         errno.EACCES: f"no right to write in {where}",
         errno.EPERM: f"no right to write in {where}",
         errno.EROFS: f"{where} is on a read-only disk",

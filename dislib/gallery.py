@@ -1,5 +1,6 @@
 """A folder of generated pictures that can be interrupted at any moment and gone on with."""
 
+import contextlib
 import json
 import re
 
@@ -52,7 +53,8 @@ class Gallery:
         make_folder(self.folder)
         for stray in self.folder.iterdir():
             if re.fullmatch(r"\.(\d{5,}\.png|generate(\.unfinished)?\.json)\.partial", stray.name):
-                stray.unlink()
+                with contextlib.suppress(OSError):  # one that is in the way is named when it is
+                    stray.unlink()
         write_json(self.folder / UNFINISHED, self.settings)
         (self.folder / RECORD).unlink(missing_ok=True)
 
@@ -71,20 +73,23 @@ class Gallery:
 
     def _begun(self):
         """The name of the file with these settings; None in a folder without pictures of ours."""
+        pictures = self.folder.is_dir() and any(re.fullmatch(r"\d{5,}\.png", f.name) for f in self.folder.iterdir())
         for name in (RECORD, UNFINISHED):
-            if (self.folder / name).exists():
+            # A run that failed before its first picture binds nobody to its settings.
+            if (self.folder / name).exists() and (pictures or name == RECORD):
                 self._compare(name)
                 return name
-        if self.folder.is_dir() and any(re.fullmatch(r"\d{5,}\.png", f.name) for f in self.folder.iterdir()):
+        if pictures:
             raise OutputError(f"{self.folder} holds numbered pictures of unknown origin; choose a new --out folder")
         return None
 
     def _compare(self, name):
         path = self.folder / name
         try:
-            theirs = json.loads(path.read_text(encoding="utf-8"))
+            # A named pipe would be waited for for ever.
+            theirs = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else "not a file"
             differ = [key for key, value in self.settings.items() if theirs[key] != value]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise OutputError(f"{path} cannot be read ({shorten(error)}); choose a new --out folder") from error
         if differ:
             raise OutputError(

@@ -25,7 +25,7 @@ def encode(pipe, images, *, batch_size=8):
 
     Raises:
         ImageError: there is none, or one is of another size.
-        ModelError: the VAE overflowed (float16).
+        ModelError: the VAE overflowed (float16), or its weights are broken.
     """
     batches = list(encode_batches(pipe, images, batch_size=batch_size))
     if not batches:
@@ -168,7 +168,9 @@ def _check_sizes(images, size, done):
 def _finite(tensor, pipe, verb):
     if torch.isfinite(tensor).all():
         return tensor
+    mend = "set pipe.vae.to(torch.float32), or load the pipeline with dtype=torch.float32"
+    if pipe.vae.dtype == torch.float32:  # then it is not for want of room
+        mend = "the latents are far too large (a high guidance?), or the model's files are broken: get them again"
     raise ModelError(
-        f"the VAE overflowed while {verb} (dtype {pipe.vae.dtype}), which would give black pictures;"
-        " set pipe.vae.to(torch.float32), or load the pipeline with dtype=torch.float32"
+        f"the VAE overflowed while {verb} (dtype {pipe.vae.dtype}), which would give black pictures; {mend}"
     )

@@ -59,11 +59,17 @@ def test_latents_that_are_not_finite_are_refused(value):
         decode(shared_pipeline(), z)
 
 
-def test_an_overflowing_vae_is_explained():
+@pytest.mark.parametrize("dtype, mend", [
+    (torch.bfloat16, "set pipe.vae.to"), (torch.float32, ".*the model's files are broken: get them again")])
+def test_an_overflowing_vae_is_explained(dtype, mend):
     pipe = build_pipeline()
+    pipe.vae.to(dtype)
     pipe.vae.decoder.conv_in.weight.data.fill_(float("inf"))
-    with pytest.raises(ModelError, match="black pictures; set pipe.vae.to"):
+    pipe.vae.encoder.conv_in.weight.data.fill_(float("nan"))
+    with pytest.raises(ModelError, match=f"black pictures; {mend}"):
         decode(pipe, torch.ones(1, 4, 16, 16))
+    with pytest.raises(ModelError, match=f"overflowed while encoding .* black pictures; {mend}"):
+        encode(pipe, images(1))
 
 
 def test_white_noise_is_one_draw_an_image_of_torchs_own_generator():
