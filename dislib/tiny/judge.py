@@ -76,7 +76,7 @@ def small(make: Callable[[int], np.ndarray], count: int, cache: Path) -> torch.T
         )
         np.save(path.with_suffix(".part.npy"), out)
         path.with_suffix(".part.npy").replace(path)
-    return torch.from_numpy(np.load(path)).permute(0, 3, 1, 2)
+    return torch.from_numpy(np.load(path, allow_pickle=False)).permute(0, 3, 1, 2)
 
 
 class Trainee(torch.nn.Module):
@@ -148,7 +148,8 @@ def run(
     torch.manual_seed(77)
     model = Trainee(tokenizer).to(where)
     if warm:
-        model.clip = CLIPModel.from_pretrained(warm / "judge", dtype=torch.float32).to(where).train()
+        clip = CLIPModel.from_pretrained(warm / "judge", dtype=torch.float32, use_safetensors=True)
+        model.clip = clip.to(where).train()
     model.clip.set_attn_implementation("eager")  # on a CPU its backward pass is several times faster than sdpa's
     swift = loop.compiled(model)
     pixels_of = lambda i: pictures[i].to(where).float() / 127.5 - 1  # noqa: E731

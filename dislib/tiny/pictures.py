@@ -104,4 +104,4 @@ def cached(paint_one: Callable[[int], np.ndarray], count: int, folder: Path) -> 
                     print(f"painted {i} of {count}: {paint_one.__name__}", flush=True)
         store.flush()
         half.replace(path)
-    return np.load(path, mmap_mode="r")
+    return np.load(path, mmap_mode="r", allow_pickle=False)

@@ -40,7 +40,9 @@ def run(*, folder: Path, out: Path = Path("data")) -> Iterator[dict]:
     source, part = folder.parent / "unet" / "pipeline", out / "tiny-sd.part"
     if source.exists():
         shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
-        pipe = StableDiffusionPipeline.from_pretrained(source, safety_checker=None, dtype=torch.float32)
+        pipe = StableDiffusionPipeline.from_pretrained(
+            source, safety_checker=None, dtype=torch.float32, use_safetensors=True
+        )
         pipe.to(dtype=torch.float16).save_pretrained(part, safe_serialization=True)
         forget_origin(part)
         replace_folder(part, out / "tiny-sd")
@@ -49,7 +51,8 @@ def run(*, folder: Path, out: Path = Path("data")) -> Iterator[dict]:
     if source.exists():
         shutil.rmtree(part, ignore_errors=True)
         shutil.copytree(source, part)
-        CLIPModel.from_pretrained(source, dtype=torch.float32).half().save_pretrained(part)
+        model = CLIPModel.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
+        model.half().save_pretrained(part)
         forget_origin(part)
         replace_folder(part, out / "judge")
         yield {"shipped": "judge"}

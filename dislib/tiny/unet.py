@@ -76,7 +76,7 @@ def build_scheduler(beta_end: float) -> DDIMScheduler:
 def latents(vae: AutoencoderKL, pictures: np.ndarray, path: Path) -> torch.Tensor:
     """Unscaled posterior modes of all pictures and their mirror images, (2, n, 4, 16, 16) float16, kept in a file."""
     if path.exists():
-        return torch.from_numpy(np.load(path))
+        return torch.from_numpy(np.load(path, allow_pickle=False))
     where, out = next(vae.parameters()).device, []
     for flip in (False, True):
         for start in range(0, len(pictures), 64):
@@ -171,8 +171,8 @@ def run(
     """
     where, cache = loop.device(), folder.parent / "cache"
     shipped = warm / "tiny-sd" if warm else None
-    vae = AutoencoderKL.from_pretrained(shipped / "vae" if warm else folder.parent / "vae" / "vae")
-    vae = vae.to(where).eval()
+    trained = shipped / "vae" if warm else folder.parent / "vae" / "vae"
+    vae = AutoencoderKL.from_pretrained(trained, use_safetensors=True).to(where).eval()
     z = latents(vae, cached(picture, scenes, cache), cache / f"latents-{scenes}-{fingerprint(vae)}.npy")
     if warm:
         scale, scheduler = vae.config.scaling_factor, DDIMScheduler.from_pretrained(shipped / "scheduler")
@@ -189,8 +189,9 @@ def run(
     torch.manual_seed(0)
     model = Model(tokenizer).to(where)
     if warm:
-        model.unet = UNet2DConditionModel.from_pretrained(shipped / "unet").to(where).train()
-        model.text = CLIPTextModel.from_pretrained(shipped / "text_encoder", dtype=torch.float32).to(where).train()
+        unet = UNet2DConditionModel.from_pretrained(shipped / "unet", use_safetensors=True)
+        text = CLIPTextModel.from_pretrained(shipped / "text_encoder", dtype=torch.float32, use_safetensors=True)
+        model.unet, model.text = unet.to(where).train(), text.to(where).train()
 
     def step_loss(step: int) -> torch.Tensor:
         rng = np.random.default_rng([4, step])

@@ -121,7 +121,7 @@ def run(
     torch.manual_seed(0)
     vae, where = build().to(loop.device()), loop.device()
     if warm:
-        vae = AutoencoderKL.from_pretrained(warm / "tiny-sd" / "vae").to(where)
+        vae = AutoencoderKL.from_pretrained(warm / "tiny-sd" / "vae", use_safetensors=True).to(where)
         vae.encoder.requires_grad_(False), vae.quant_conv.requires_grad_(False)
     photos, rng = photographs(TRAINING_PHOTOS), np.random.default_rng(5)
     crops = np.stack([photo_crop(photos[i % len(photos)], rng, 128) for i in range(2000)])
