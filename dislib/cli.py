@@ -189,14 +189,15 @@ def _versions():
 
 
 def _parser():
-    from . import finetuning
+    from . import evaluate, finetuning
 
     parser = argparse.ArgumentParser(prog="python -m dislib", description="Diffusion in Style from the command line.")
-    commands = parser.add_subparsers(required=True, metavar="doctor | prior | generate | finetune")
+    commands = parser.add_subparsers(required=True, metavar="doctor | prior | generate | finetune | evaluate")
     _add_doctor(commands)
     _add_prior(commands)
     _add_generate(commands)
     finetuning.add_command(commands)
+    evaluate.add_command(commands)
     return parser
 
 
@@ -245,7 +246,7 @@ def _add_common(command):
 
 
 def _positive(text):
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
+    if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{shorten(text)!r} is not a whole number from 1")
     return int(text)
 

@@ -20,7 +20,7 @@ import numpy as np
 from .errors import DislibError, DislibWarning, PromptError, SamplerError, shorten
 from .files import sha256
 from .judge import look, looked_at_by, open_picture
-from .latents import white_noise
+from .latents import check_seeds, white_noise
 from .models import latent_shape, model_id, pipeline_fingerprint
 from .prior import KINDS
 from .sampling import check_guidance, generate, make_scheduler
@@ -118,6 +118,7 @@ def sweep(
         OutputError: `out` holds a sweep of other settings (they are named), or cannot be written to.
     """
     plan = Plan(prompts, images_per_prompt, seed, batch_size)
+    check_seeds([seed + len(plan) - 1])
     told = [fill(template, prompt) for prompt in plan.texts()]
     draw, start = _starts(pipe, prior, start, scheduler, steps)
     made_with = {**start, "template": template, "steps": steps, "scheduler": scheduler}
@@ -301,7 +302,9 @@ def _starts(pipe, prior, start, scheduler, steps):
     if start not in KINDS:
         raise SamplerError(f"there is no start {start!r}; choose one of white, {', '.join(KINDS)}")
     if prior is None:
-        raise DislibError(f"the start {start!r} needs a style; pass prior=StylePrior.load(...)")
+        raise DislibError(
+            f"the start {start!r} needs a style; pass --prior FILE (in Python, prior=StylePrior.load(FILE))"
+        )
     prior.check(pipe)
     draw = functools.partial(prior.start, kind=start, scheduler=make_scheduler(pipe, scheduler), steps=steps)
     digest = hashlib.sha256(prior.mean.numpy().tobytes() + prior.std.numpy().tobytes()).hexdigest()

@@ -139,8 +139,7 @@ def measure(points, reference, *, method, base=None, draws=200):
         found["fid"] = all_draws(FrechetDraws(point.pooled, reference.pooled), counts)
         found["clip"] = point.clip.astype(np.float64).mean(), counts @ point.clip / counts.sum(axis=1)
         if base is not None:
-            _check_base(point, base, weight)
-            under = all_draws(FrechetDraws(base[weight].pooled, reference.pooled), counts)
+            under = all_draws(FrechetDraws(_same_of_base(point, base, weight), reference.pooled), counts)
             found["nfid"] = tuple(a / b for a, b in zip(found["fid"], under))
         for metric in (m for m in METRICS if m in found):
             yield _row(method, reference.style, weight, metric, found[metric], len(point.clip))
@@ -196,15 +195,21 @@ def _check_same_eyes(meta, reference):
             )
 
 
-def _check_base(point, base, weight):
+def _same_of_base(point, base, weight):
+    """The base's features of the very pictures of `point`: same prompts, same seeds, same number."""
     if weight not in base:
         raise DislibError(f"the base has no point at w = {weight:g}; sweep it there too, or leave that weight out")
-    same = ("prompts", "images_per_prompt", "seed")
-    theirs = base[weight].meta
-    wrong = [key for key in same if point.meta.get(key) != theirs.get(key)]
-    if wrong or not np.array_equal(point.rows, base[weight].rows):
-        what = ", ".join(wrong) or f"{len(base[weight].rows)} pictures, not {len(point.rows)}"
-        raise DislibError(f"the base was swept with other pictures ({what}); sweep it with the same prompts and seed")
+    theirs = base[weight]
+    wrong = [key for key in ("prompts", "images_per_prompt", "seed") if point.meta.get(key) != theirs.meta.get(key)]
+    if wrong:
+        raise DislibError(f"the base was swept with another {', '.join(wrong)}; sweep it with the same")
+    place = {row: i for i, row in enumerate(theirs.rows.tolist())}
+    missing = sum(row not in place for row in point.rows.tolist())
+    if missing:
+        raise DislibError(
+            f"the base lacks {missing} of the {len(point.rows)} pictures at w = {weight:g}; go on with its sweep"
+        )
+    return theirs.pooled[[place[row] for row in point.rows.tolist()]]
 
 
 # --- the table --------------------------------------------------------------------------------------------------

@@ -359,6 +359,7 @@ def test_what_is_not_there_cannot_be_read(done, tmp_path):
         ({"guidance": [3, 3.0]}, DislibError, "the guidance weight 3 occurs twice"),
         ({"images_per_prompt": 0}, DislibError, "images_per_prompt must be a whole number from 1"),
         ({"seed": -1}, DislibError, "seed must be a whole number from 0"),
+        ({"seed": 2**63 - 1}, DislibError, "is out of range"),
         ({"batch_size": 1.5}, DislibError, "batch_size must be"),
         ({"steps": 0}, SamplerError, "steps must be"),
         ({"n": 7}, DislibError, "n must lie between 1 and 6"),

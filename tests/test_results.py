@@ -174,11 +174,19 @@ def test_a_base_of_other_pictures_is_refused():
     ours, ref = {1.0: point()}, reference()
     for base, words in (
         ({3.0: point()}, "no point at w = 1"),
-        ({1.0: point(seed=5)}, r"other pictures \(seed\)"),
-        ({1.0: point(40)}, r"\(40 pictures, not 80\)"),
+        ({1.0: point(seed=5)}, "swept with another seed"),
+        ({1.0: point(40)}, "lacks 40 of the 80 pictures at w = 1; go on with its sweep"),
     ):
         with pytest.raises(DislibError, match=words):
             list(measure(ours, ref, method="ours", base=base, draws=5))
+
+
+def test_of_a_larger_base_the_same_pictures_are_taken():
+    """FID depends on n, so a method of 40 pictures is not divided by a base of 80."""
+    large, ref = point(80), reference()
+    few = Point(*(getattr(large, name)[40:] for name in ("pooled", "projected", "clip", "rows", "prompts")), META)
+    row = by_metric(measure({1.0: few}, ref, method="base", base={1.0: large}, draws=5))["nfid"]
+    assert row.value == pytest.approx(1)
 
 
 def test_features_with_nan_and_single_pictures_are_named():

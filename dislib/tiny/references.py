@@ -6,8 +6,8 @@ images, to see what copying them would be worth. To be made anew whenever the ju
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ..datasets import list_images, load_image
 from ..files import make_folder
 from ..judge import both_features, load_judge, looked_at_by
 from ..metrics import fid
+from ..models import data_dir
 from ..results import FLOOR, TRAINING, Reference
 from ..world import STYLES, paint, shown
 from ..world.layout import SIDE
@@ -46,3 +47,8 @@ def run(*, folder: Path, out: Path = Path("data"), count: int = COUNT) -> Iterat
         made.save(target / f"{style}.safetensors")
         distances = {name: round(fid(seen["pooled"], made.pooled), 4) for name, seen in made.others.items()}
         yield {"style": style, "pictures": len(made.pooled), "width": np.shape(made.pooled)[1], **distances}
+
+
+def reference_features(style: str) -> np.ndarray:
+    """The shipped pooled features of a style, (800, 128), to take a FID to."""
+    return Reference.load(data_dir() / "results" / "reference" / f"{style}.safetensors").pooled

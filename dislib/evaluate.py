@@ -1,0 +1,312 @@
+"""`python -m dislib evaluate`: sweep the guidance weight and measure, or measure pictures made elsewhere."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from .errors import DislibError, PromptError, shorten
+
+CLIP = "openai/clip-vit-large-patch14"  # of real runs
+TABLE = {"kid": "KID", "fid": "FID", "nfid": "nFID", "mmd": "MMD", "clip": "CLIP score"}
+
+
+def add_command(commands):
+    """Add `evaluate` to the command line's parser."""
+    command = commands.add_parser("evaluate", help="CLIP score, FID, KID and MMD along guidance weights, with bands")
+    command.set_defaults(run=run)
+    what = command.add_mutually_exclusive_group()
+    what.add_argument("--model", default="tiny", help="tiny (default), a hub id, a pipeline or a fine-tuned folder")
+    what.add_argument("--images", metavar="DIR", help="measure these pictures instead, in step with the prompts")
+    command.add_argument(
+        "--style",
+        action="append",
+        required=True,
+        metavar="DIR|NAME",
+        help="what to compare with: a style of the course or a folder of pictures; repeat for more",
+    )
+    command.add_argument(
+        "--prompts",
+        metavar="FILE",
+        help="prompts from .txt, .json, .jsonl, .csv or .tsv, or hub:OWNER/DATASET/FILE (default: the course's 200)",
+    )
+    command.add_argument(
+        "--guidance",
+        type=_weights,
+        metavar="W,W,...",
+        help="default: the paper's twelve, 1 to 20; with --images the one they were made with",
+    )
+    command.add_argument("--images_per_prompt", type=int, default=4, metavar="K", help="default 4")
+    command.add_argument("--n", type=int, help="pictures a point, if fewer than all; a larger n later goes on from it")
+    command.add_argument(
+        "--start", choices=("white", "paper", "matched", "leak"), help="default: paper with a prior, else white"
+    )
+    command.add_argument(
+        "--prior", metavar="FILE", help="the style prior to start from; a fine-tuned folder has its own"
+    )
+    command.add_argument("--template", default="{}", help='what the model is told, such as "a sketch of {}"')
+    command.add_argument("--seed", type=int, default=0, help="of the first picture; the next has the next (default 0)")
+    command.add_argument("--steps", type=int, default=12, help="default 12")
+    command.add_argument("--scheduler", default="dpm", metavar="NAME", help="a deterministic sampler (default dpm)")
+    command.add_argument("--batch-size", "--batch_size", type=int, default=16, metavar="B", help="default 16")
+    command.add_argument("--out", required=True, metavar="DIR", help="features, results.csv and plots; goes on there")
+    command.add_argument("--method", help="its name in the table; default the name of --out")
+    command.add_argument(
+        "--base",
+        metavar="DIR",
+        help="the --out of the style-agnostic base model with the same prompts and seed, for normalised FID",
+    )
+    command.add_argument(
+        "--judge", help=f"tiny, a folder or a hub id of a CLIP; default tiny for 128-px models, else {CLIP}"
+    )
+    command.add_argument(
+        "--features",
+        metavar="NAME",
+        help="FID and KID by torch-fidelity: inception-v3-compat, dinov2-vit-b-14, ... (default: the judge's own)",
+    )
+    command.add_argument(
+        "--pictures", type=int, default=8, metavar="P", help="of how many prompts to keep one (default 8)"
+    )
+    command.add_argument("--device", help="cpu, cuda, mps; default the best there is")
+    command.add_argument("--offline", action="store_true", help="never ask the hub, use its cache")
+
+
+def run(arguments):
+    """Sweep or look, then write the table and the plots."""
+    from . import results
+    from .evaluation import read_sweep
+    from .files import check_output_folder
+    from .sweep_folder import read_settings
+
+    out, begun = check_output_folder(arguments.out), time.monotonic()
+    prompts = read_prompt_list(arguments.prompts)
+    progress, judge, features = (_of_images if arguments.images else _of_model)(arguments, prompts)
+    references = [results.Reference.of(style, judge, features=features) for style in arguments.style]
+    if arguments.base and Path(arguments.base).resolve() != Path(out).resolve():
+        read_settings(arguments.base)  # told now rather than after hours
+    for record in progress:
+        _report(record)
+    if not _is_main():
+        return 0
+    points = read_sweep(out, guidance=arguments.guidance, n=arguments.n)
+    base = read_sweep(arguments.base) if arguments.base else None
+    rows = []
+    for reference in references:
+        n = min(len(point.rows) for point in points.values())
+        rows += results.measure(points, reference, method=arguments.method or out.resolve().name, base=base)
+        rows += results.floors(reference, n)
+    results.write_results(out / "results.csv", rows)
+    drawn = _draw(out, rows)
+    _print(rows, [reference.style for reference in references])
+    _say(f"{out}: results.csv, settings.json, {', '.join(drawn)}; {(time.monotonic() - begun) / 60:.0f} min")
+    return 0
+
+
+def read_prompt_list(source):
+    """The prompts of a file, of `hub:OWNER/DATASET/FILE`, or the course's own if `source` is None.
+
+    Raises:
+        PromptError: it cannot be had or read.
+    """
+    from .datasets import read_prompts
+    from .models import data_dir
+
+    if source is None:
+        return read_prompts(data_dir() / "prompts" / "prompts.jsonl")
+    if not source.startswith("hub:"):
+        return read_prompts(source)
+    try:
+        owner, dataset, file = source.removeprefix("hub:").split("/", 2)
+    except ValueError as error:
+        raise PromptError(f"{source} should look like hub:nateraw/parti-prompts/PartiPrompts.tsv") from error
+    from transformers.utils import cached_file
+
+    try:
+        return read_prompts(cached_file(f"{owner}/{dataset}", file, repo_type="dataset"))
+    except OSError as error:
+        raise PromptError(
+            f"{source} is not in the cache and cannot be fetched; give a file ({shorten(error, 160)})"
+        ) from error
+
+
+def _of_model(arguments, prompts):
+    """(the sweep, judge, features) of `--model`."""
+    from .evaluation import sweep
+    from .models import image_size, load_pipeline
+    from .prior import StylePrior
+
+    pipe = load_pipeline(arguments.model, device=_device(arguments), local_files_only=arguments.offline)
+    judge, features = _eyes(arguments, real=image_size(pipe) > 128)
+    options = {"guidance": arguments.guidance} if arguments.guidance else {}
+    progress = sweep(
+        pipe,
+        judge,
+        prompts,
+        out=arguments.out,
+        method=_method(arguments),
+        style=arguments.style[0],
+        images_per_prompt=arguments.images_per_prompt,
+        n=arguments.n,
+        start=arguments.start,
+        prior=StylePrior.load(arguments.prior, pipe) if arguments.prior else None,
+        template=arguments.template,
+        seed=arguments.seed,
+        steps=arguments.steps,
+        scheduler=arguments.scheduler,
+        batch_size=arguments.batch_size,
+        features=features,
+        pictures=arguments.pictures,
+        **options,
+    )
+    return progress, judge, features
+
+
+def _of_images(arguments, prompts):
+    """(the sweep, judge, features) of `--images`."""
+    from .datasets import list_images
+    from .evaluation import sweep_pictures
+    from .models import data_dir
+
+    files, skipped = list_images(arguments.images)
+    if skipped:
+        raise DislibError(f"{skipped[0].file} {skipped[0].reason}: without it images and prompts fall out of step")
+    record = _read_record(arguments.images)
+    _check_told(record, files, prompts)
+    weights = arguments.guidance or [record.get("guidance", 1.0)]
+    if len(weights) > 1:
+        raise DislibError(f"{len(weights)} guidance weights, but a folder of pictures is one point; name one")
+    shipped = all((data_dir() / "styles" / style).is_dir() for style in arguments.style)
+    judge, features = _eyes(arguments, real=not shipped)
+    progress = sweep_pictures(
+        files,
+        judge,
+        prompts,
+        out=arguments.out,
+        method=_method(arguments),
+        guidance=weights[0],
+        style=arguments.style[0],
+        batch_size=arguments.batch_size,
+        features=features,
+    )
+    return progress, judge, features
+
+
+def _read_record(folder):
+    """`generate.json` of pictures that this course's `generate` made, else nothing."""
+    try:
+        record = json.loads((Path(folder) / "generate.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _check_told(record, files, prompts):
+    """Refuse prompts that are not those the pictures were made with, if that is on record."""
+    told = {row.get("file"): row.get("prompt") for row in record.get("images", []) if isinstance(row, dict)}
+    each = max(len(files) // len(prompts), 1)
+    for i, file in enumerate(files):
+        prompt = prompts[min(i // each, len(prompts) - 1)]
+        if file.name in told and prompt not in told[file.name]:
+            raise DislibError(
+                f"{file.name} was made with {shorten(told[file.name])!r}, but the prompt in its place is"
+                f" {shorten(prompt)!r}: images and prompts are not in step"
+            )
+
+
+def _eyes(arguments, *, real):
+    """(the judge, the features or None) that the command asks for."""
+    from .judge import Fidelity, load_judge
+
+    name = arguments.judge or (CLIP if real else "tiny")
+    judge = load_judge(None if name == "tiny" else name, device=_device(arguments))
+    return judge, Fidelity(arguments.features, device=judge.device) if arguments.features else None
+
+
+def _device(arguments):
+    """The device asked for; launched as several processes on GPUs, each takes its own."""
+    import os
+
+    from .models import pick_device
+
+    rank = os.environ.get("LOCAL_RANK")
+    return arguments.device or (f"cuda:{rank}" if rank and pick_device() == "cuda" else None)
+
+
+def _is_main():
+    from accelerate import PartialState
+
+    return PartialState().is_main_process
+
+
+def _method(arguments):
+    return arguments.method or Path(arguments.out).resolve().name
+
+
+def _draw(out, rows):
+    """Write the plots; their names."""
+    from . import curves
+    from .plots import save_png
+
+    figures = {}
+    for style in dict.fromkeys(row.style for row in rows):
+        figures[f"curve-{style}"] = curves.paper_curve(rows, style=style)
+        for metric in dict.fromkeys(row.metric for row in rows if row.guidance is not None):
+            figures[f"{metric}-{style}"] = curves.against_guidance(rows, metric, style=style)
+    if (out / "pictures").is_dir():
+        figures["pictures"] = curves.picture_sheet(out)
+    for name, figure in figures.items():
+        save_png(figure, out / f"{name}.png")
+    return [f"{name}.png" for name in figures]
+
+
+def _print(rows, styles):
+    """A table a style: a line a weight, a column a metric; KID first, since few pictures spoil FID."""
+    for style in styles:
+        mine = [row for row in rows if row.style == style]
+        metrics = [metric for metric in TABLE if any(row.metric == metric for row in mine)]
+        print(f"{style}\n{'':>16}" + "".join(f"{TABLE[metric]:>26}" for metric in metrics))
+        cells = {(row.method, row.guidance, row.metric): row for row in mine}
+        for method, weight in dict.fromkeys((row.method, row.guidance) for row in mine):
+            name = shorten(method, 16) if weight is None else f"w = {weight:g}"
+            found = (cells.get((method, weight, metric)) for metric in metrics)
+            print(f"{name:>16}" + "".join(f"{_cell(row):>26}" for row in found))
+
+
+def _cell(row):
+    return f"{row.value:.4g} [{row.low:.4g}, {row.high:.4g}]" if row else "-"
+
+
+def _report(record):
+    """One line that keeps up on a terminal; elsewhere a line a tenth of the way."""
+    line = f"{record.done} of {record.total} pictures, w = {record.guidance:g}, {_time(record.left)} left"
+    last = record.done == record.total
+    if sys.stderr.isatty():
+        print(f"\r{line:<70}", end="\n" if last else "", file=sys.stderr, flush=True)
+    elif last or record.done * 10 // record.total > (record.done - 16) * 10 // record.total:
+        _say(line)
+
+
+def _time(seconds):
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 100
+        else f"{seconds / 60:.0f} min"
+        if seconds < 6000
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def _weights(text):
+    """`"1,1.5,2"` as floats."""
+    from .evaluation import check_weights
+
+    try:
+        return check_weights(part.strip() for part in text.split(","))
+    except DislibError as error:
+        import argparse
+
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _say(text):
+    print(text, file=sys.stderr, flush=True)

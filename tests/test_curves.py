@@ -1,0 +1,90 @@
+"""The figures of an evaluation: what they show, and what they refuse."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dislib import curves
+from dislib.errors import DislibError
+from dislib.plots import png_bytes
+from dislib.results import METRICS, Row
+
+
+def table(methods, *, style="dots", weights=(1, 3, 20)):
+    rows = [Row(m, style, w, metric, 10 + k + w, 9 + k + w, 12 + k + w, 800)
+            for k, m in enumerate(methods) for w in weights for metric in METRICS]  # fmt: skip
+    return [*rows, Row("floor", style, None, "fid", 3.0, 2.0, 4.0, 800)]
+
+
+def texts(fig):
+    return [t.get_text() for ax in fig.axes for t in (*ax.texts, ax.title, ax._right_title)]
+
+
+def legend(fig):
+    [found] = [box for box in (*fig.legends, *(ax.get_legend() for ax in fig.axes)) if box]
+    return [t.get_text() for t in found.get_texts()]
+
+
+def test_the_papers_curve():
+    fig = curves.paper_curve(table(["base", "ours"]), style="dots")
+    [ax] = fig.axes
+    lines = {line.get_label(): line.get_xydata().tolist() for line in ax.lines}
+    assert lines["ours"] == [[12.0, 12.0], [14.0, 14.0], [31.0, 31.0]]
+    assert legend(fig) == ["base", "ours", "floor: fresh renders, n = 800"]
+    assert texts(fig).count("w = 1") == texts(fig).count("w = 20") == 2
+    assert "ours from 12 at CLIP score 12 (w = 1) to 31 at CLIP score 31 (w = 20)" in fig.alt
+    assert "CLIP score" in ax.get_xlabel() and "FID" in ax.get_ylabel()
+    # the bands: a cross a point
+    assert [list(line.get_xdata()) for line in ax.lines][:2] == [[10.0, 13.0], [11.0, 11.0]]
+
+
+@pytest.mark.parametrize("count", [1, 4, 12])
+def test_many_methods_are_told_apart(count):
+    methods = [f"method {k}" for k in range(count)]
+    fig = curves.paper_curve(table(methods), style="dots", yscale="log")
+    assert legend(fig)[:count] == methods
+    looks = {tuple(curves._look(k).values()) for k in range(21)}
+    assert len(looks) == 21
+    assert any("hollow: w = 1, last: w = 20" in t for t in texts(fig)) == (count > 3)
+    assert len(png_bytes(fig)) <= 150_000
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_each_metric_against_the_weight(metric):
+    fig = curves.against_guidance(table(["base", "ours"]), metric, style="dots")
+    [ax] = fig.axes
+    assert [list(line.get_ydata()) for line in ax.lines][:2] == [[11.0, 13.0, 30.0], [12.0, 14.0, 31.0]]
+    assert len(ax.collections) == 2  # bands
+    guides = {"fid": ["floor: fresh renders, n = 800"], "nfid": ["the base itself"]}.get(metric, [])
+    assert legend(fig) == ["base", "ours", *guides]
+    assert metric in fig.alt and "base from 11 to 30" in fig.alt
+
+
+def test_a_single_point_and_a_method_with_fewer_weights():
+    rows = [*table(["base"]), *table(["ours"], weights=(3,))]
+    for fig in (curves.paper_curve(rows, style="dots"), curves.against_guidance(rows, "kid", style="dots")):
+        assert "ours" in legend(fig)
+
+
+def test_results_that_are_not_there_are_named():
+    with pytest.raises(DislibError, match="no results of fid and clip for the style 'comic'"):
+        curves.paper_curve(table(["base"]), style="comic")
+    with pytest.raises(DislibError, match="no results of fid"):
+        curves.against_guidance([], "fid", style="dots")
+
+
+def test_the_sheet_of_kept_pictures(tmp_path):
+    (tmp_path / "settings.json").write_text('{"prompts": ["a house", "a boat"], "images_per_prompt": 4}')
+    with pytest.raises(DislibError, match="kept no pictures"):
+        curves.picture_sheet(tmp_path)
+    for w, names in {"1": ("00000", "00004"), "1.5": ("00000", "00004"), "20": ("00000",)}.items():
+        (tmp_path / "pictures" / f"w{w}").mkdir(parents=True)
+        for name in names:
+            Image.new("RGB", (32, 32), "red").save(tmp_path / "pictures" / f"w{w}" / f"{name}.png")
+    fig = curves.picture_sheet(tmp_path)
+    assert fig.alt == "2 x 3 pictures. Rows: a house, a boat. Columns: w = 1, w = 1.5, w = 20"
+    assert curves.picture_sheet(tmp_path, guidance=[1.5], count=1).alt.startswith("1 x 1 pictures")
+    shown = np.asarray(Image.open(io.BytesIO(png_bytes(fig))).convert("RGB"))
+    assert (shown == (255, 0, 0)).all(-1).any()

@@ -1,0 +1,246 @@
+"""`python -m dislib evaluate`: table, plots and refusals, for a model and for pictures made elsewhere."""
+
+import contextlib
+import json
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+from helpers import image_folder, images, save_pipeline
+from PIL import Image
+from small_judge import save_judge
+
+from dislib import cli, evaluate
+from dislib.errors import ModelError, PromptError
+from dislib.evaluation import read_sweep
+from dislib.judge import Fidelity, both_features, load_judge
+from dislib.metrics import fid
+from dislib.results import read_results
+
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning:(diffusers|numpy)"),
+              pytest.mark.filterwarnings("ignore:the reference:dislib.errors.DislibWarning")]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a model, a judge, a style and prompts."""
+    home = tmp_path_factory.mktemp("evaluate")
+    save_pipeline(home / "model")
+    save_judge(home / "judge")
+    image_folder(home / "dots", 6, size=64)
+    (home / "prompts.csv").write_text('prompt\n"a b"\nc\nd\n')
+    return home
+
+
+def words(home, out, **options):
+    given = {"model": home / "model", "style": home / "dots", "judge": home / "judge", "prompts": home / "prompts.csv",
+             "guidance": "1,3", "images_per_prompt": 2, "steps": 1, "batch-size": 4, "out": out, "device": "cpu",
+             **options}  # fmt: skip
+    return ["evaluate", *(str(w) for k, v in given.items() if v is not None for w in (f"--{k}", v))]
+
+
+@pytest.fixture(scope="module")
+def base(home):
+    """The base's evaluation, made once: its folder and what it said."""
+    out = home / "base"
+    with contextlib.redirect_stdout(types.SimpleNamespace(write=lambda _: None, flush=lambda: None)):
+        assert cli.main(words(home, out, base=out)) == 0
+    return out
+
+
+def refused(capsys, arguments, words, code=2):
+    assert cli.main(arguments) == code
+    error = capsys.readouterr().err
+    assert "error: " in error and words in error and "Traceback" not in error
+
+
+# --- a model ----------------------------------------------------------------------------------------------------
+
+
+def test_it_writes_the_table_the_settings_and_the_plots(base, home):
+    assert sorted(f.name for f in base.iterdir()) == [
+        "clip-dots.png", "curve-dots.png", "features", "fid-dots.png", "kid-dots.png", "mmd-dots.png", "nfid-dots.png",
+        "pictures", "pictures.png", "results.csv", "settings.json"]  # fmt: skip
+    rows = read_results(base / "results.csv")
+    assert [(r.guidance, r.metric) for r in rows] == [
+        (w, m) for w in (1, 3) for m in ("fid", "nfid", "kid", "mmd", "clip")
+    ]
+    assert {(r.method, r.style, r.n) for r in rows} == {("base", "dots", 6)}
+    assert all(r.value == 1 for r in rows if r.metric == "nfid")
+    settings = json.loads((base / "settings.json").read_text())
+    assert settings["prompts"] == ["a b", "c", "d"] and settings["start"] == "white" and settings["steps"] == 1
+    assert Image.open(base / "curve-dots.png").size == (900, 560)
+
+
+def test_a_method_is_divided_by_the_base(base, home, tmp_path, capsys):
+    prior = tmp_path / "p.safetensors"
+    assert cli.main(["prior", "--model", str(home / "model"), "--images", str(home / "dots"), "--out", str(prior)]) == 0
+    arguments = words(home, tmp_path / "leak", prior=prior, start="leak", base=base, method="leak", guidance="3")
+    assert cli.main(arguments) == 0
+    said = capsys.readouterr()
+    assert "'dots' has only 6 pictures" in said.err and "read KID first" in said.err
+    assert said.out.index("KID") < said.out.index("FID") and "w = 3" in said.out
+    found = {r.metric: r for r in read_results(tmp_path / "leak" / "results.csv")}
+    under = {r.metric: r for r in read_results(base / "results.csv") if r.guidance == 3}
+    assert found["nfid"].value == pytest.approx(found["fid"].value / under["fid"].value, rel=1e-4)
+    assert found["fid"].method == "leak" and found["fid"].value != under["fid"].value
+
+
+def test_a_second_run_makes_nothing_again_and_gives_the_same_table(base, home, monkeypatch):
+    before = (base / "results.csv").read_bytes()
+    from dislib import evaluation
+
+    paint = evaluation.generate
+    monkeypatch.setattr(evaluation, "generate", lambda *a, **k: paint(*a, **k) if "start" not in k else 1 / 0)
+    assert cli.main(words(home, base, base=base)) == 0
+    assert (base / "results.csv").read_bytes() == before
+
+
+def test_several_styles_share_the_pictures(base, home, tmp_path):
+    image_folder(home / "other dots", 5, size=40, seed=3)
+    arguments = [*words(home, base), "--style", str(home / "other dots")]
+    assert cli.main(arguments) == 0
+    assert {r.style for r in read_results(base / "results.csv")} == {"dots", "other dots"}
+    assert cli.main(words(home, base, base=base)) == 0
+
+
+@pytest.mark.parametrize("change, said", [
+    ({"seed": 3}, "holds a sweep of other settings (seed 0, not 3)"),
+    ({"style": "nowhere"}, "there is no folder nowhere"),
+    ({"prompts": "nowhere.txt"}, "there is no file nowhere.txt"),
+    ({"prompts": "hub:drawbench"}, "should look like hub:"),
+    ({"base": "nowhere"}, "nowhere holds no sweep"),
+    ({"start": "leak"}, "the start 'leak' needs a style; pass --prior FILE"),
+    ({"judge": "nowhere"}, "no CLIP model can be loaded from nowhere"),
+    ({"features": "inception-v3-compat"}, "pip install torch-fidelity"),
+    ({"n": "9"}, "n must lie between 1 and 6"),
+    ({"batch-size": "0"}, "batch_size must be a whole number from 1"),
+])  # fmt: skip
+def test_it_refuses(base, home, capsys, change, said):
+    refused(capsys, words(home, base, **change), said, code=1 if "seed" in change else 2)
+
+
+@pytest.mark.parametrize("weights, said", [("1,x", "got x"), ("0.5", "at least 1"), ("3,3", "occurs twice")])
+def test_weights_that_are_none_are_refused_by_the_parser(home, tmp_path, capsys, weights, said):
+    with pytest.raises(SystemExit):
+        cli.main(words(home, tmp_path, guidance=weights))
+    assert said in capsys.readouterr().err
+
+
+# --- pictures made elsewhere ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mine(tmp_path):
+    return image_folder(tmp_path / "mine", 6, size=64, seed=5)
+
+
+def looked(home, out, mine, **options):
+    return words(home, out, **{"model": None, "images": mine, "guidance": None, "steps": None, **options})
+
+
+def test_evaluate_your_own(home, mine, tmp_path):
+    assert cli.main(looked(home, tmp_path / "out", mine, guidance="7.5", method="mine")) == 0
+    rows = {r.metric: r for r in read_results(tmp_path / "out" / "results.csv")}
+    judge = load_judge(home / "judge", device="cpu")
+    a, b = (both_features(images(6, size=64, seed=seed), judge)["pooled"] for seed in (5, 0))
+    assert rows["fid"].value == pytest.approx(fid(a, b), rel=1e-4)
+    assert (rows["clip"].method, rows["clip"].guidance, rows["clip"].n) == ("mine", 7.5, 6)
+
+
+def test_images_and_prompts_out_of_step_are_refused(home, mine, tmp_path, capsys):
+    (tmp_path / "two.txt").write_text("a\nb\nc\nd\n")
+    refused(capsys, looked(home, tmp_path / "out", mine, prompts=tmp_path / "two.txt"), "6 images but 4 prompts")
+    refused(capsys, looked(home, tmp_path / "out", mine, guidance="1,2"), "a folder of pictures is one point")
+    (mine / "003.png").write_bytes(b"cut")
+    refused(capsys, looked(home, tmp_path / "out", mine), "images and prompts fall out of step")
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_of_generate_bring_their_weight_and_are_checked_against_their_prompts(home, tmp_path, capsys):
+    made = ["generate", "--model", str(home / "model"), "--prompts", str(home / "prompts.csv"), "--seeds", "0-1",
+            "--steps", "1", "--guidance", "4", "--out", str(tmp_path / "made"), "--device", "cpu"]  # fmt: skip
+    assert cli.main(made) == 0
+    assert cli.main(looked(home, tmp_path / "out", tmp_path / "made")) == 0
+    assert {r.guidance for r in read_results(tmp_path / "out" / "results.csv")} == {4.0}
+    (tmp_path / "turned.txt").write_text("c\na b\nd\n")
+    arguments = looked(home, tmp_path / "new", tmp_path / "made", prompts=tmp_path / "turned.txt")
+    refused(capsys, arguments, "00000.png was made with 'a b', but the prompt in its place is 'c'")
+
+
+# --- other eyes -------------------------------------------------------------------------------------------------
+
+
+class Extractor(torch.nn.Module):
+    """Stands for a feature extractor of torch-fidelity: the mean colours of uint8 pictures (b, 3, h, w)."""
+
+    def __init__(self, name, layers, **_):
+        super().__init__()
+        self.layers = layers
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric):
+        return {"fid": "2048"}[metric]
+
+    def forward(self, x):
+        assert x.dtype == torch.uint8 and self.layers == ["2048"]
+        return (x.double().mean((2, 3)),)
+
+
+@pytest.fixture
+def fidelity(monkeypatch):
+    """A stand-in for torch-fidelity, which brings torchvision and downloads weights."""
+    known = {"inception-v3-compat": Extractor, "broken": None}
+    registry = types.SimpleNamespace(FEATURE_EXTRACTORS_REGISTRY=known)
+    create = lambda name, layers, cuda, verbose: known[name](name, layers)
+    for name, module in {"torch_fidelity": types.ModuleType("torch_fidelity"), "torch_fidelity.registry": registry,
+                         "torch_fidelity.utils": types.SimpleNamespace(create_feature_extractor=create)}.items():  # fmt: skip
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+def test_features_of_torch_fidelity(fidelity):
+    made = images(3, size=20)
+    found = Fidelity("inception-v3-compat", device="cpu")(made)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [np.asarray(i).mean((0, 1)) for i in made], rtol=1e-6)
+    with pytest.raises(ModelError, match="no features 'vgg'; choose one of broken, inception-v3-compat"):
+        Fidelity("vgg", device="cpu")
+    with pytest.raises(ModelError, match="cannot be loaded; go online once"):
+        Fidelity("broken", device="cpu")
+
+
+def test_without_torch_fidelity_the_mend_is_named():
+    with pytest.raises(ModelError, match="need the extra `eval`.*pip install torch-fidelity"):
+        Fidelity(device="cpu")
+
+
+def test_evaluate_with_features_of_torch_fidelity(fidelity, home, mine, tmp_path):
+    assert cli.main(looked(home, tmp_path / "out", mine, features="inception-v3-compat")) == 0
+    [point] = read_sweep(tmp_path / "out").values()
+    assert point.pooled.shape == (6, 3) and point.projected.shape == (6, 12)
+    assert point.meta["features"] == "inception-v3-compat"
+
+
+# --- prompts ----------------------------------------------------------------------------------------------------
+
+
+def test_prompts_of_the_course_and_of_the_hub(monkeypatch, tmp_path):
+    assert len(evaluate.read_prompt_list(None)) == 200
+    (tmp_path / "p.tsv").write_text("prompt\tcategory\na red house\tcolour\n")
+    asked = []
+    import transformers.utils
+
+    def fetch(name, file, repo_type):
+        asked.append((name, file, repo_type))
+        return tmp_path / "p.tsv"
+
+    monkeypatch.setattr(transformers.utils, "cached_file", fetch)
+    assert evaluate.read_prompt_list("hub:someone/prompts/folder/p.tsv") == ["a red house"]
+    assert asked == [("someone/prompts", "folder/p.tsv", "dataset")]
+
+
+def test_the_hub_without_a_network():
+    with pytest.raises(PromptError, match="cannot be fetched; give a file"):
+        evaluate.read_prompt_list("hub:nobody/nothing-here/p.tsv")
