@@ -1,4 +1,4 @@
-"""The recipes behind ``data/``: ``python -m dislib.tiny data|vae|unet|judge|ship|references|report|day_one|hero``."""
+"""The recipes behind ``data/``: ``python -m dislib.tiny data|vae|unet|judge|ship|references|report|day_one|baselines|hero``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dislib.tiny", description=__doc__)
     parser.add_argument(
-        "recipe", choices=("data", "vae", "unet", "judge", "ship", "references", "report", "day_one", "hero")
+        "recipe", choices=("data", "vae", "unet", "judge", "ship", "references", "report", "day_one", "baselines", "hero")
     )
     parser.add_argument("--steps", type=int, help="optimiser steps in all; a run goes on from its last checkpoint")
     parser.add_argument("--folder", type=Path, default=Path("build/tiny"), help="where checkpoints and caches lie")

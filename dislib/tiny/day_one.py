@@ -5,23 +5,23 @@ Two styles, a few hundred iterations, every start: `python -m dislib.tiny day_on
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Iterator
 
 import numpy as np
-import torch
 from PIL import Image
 
-from ..datasets import list_images, read_captions, load_image, read_prompts
+from ..datasets import read_prompts
 from ..files import write_atomic, write_json
 from ..judge import image_features, load_judge
 from ..latents import decode, encode, white_noise
 from ..metrics import fid
-from ..models import data_dir, load_pipeline
+from ..models import data_dir, load_pipeline, separate
 from ..plots import image_grid, save_png
 from ..prior import StylePrior
 from ..sampling import generate, make_scheduler
+from ..training import finetune
+from ..training_set import TrainingSet
 from ..world import paint
 from . import vae
 from .cards import day_one_page, style_section
@@ -29,54 +29,11 @@ from .pictures import scene
 from .report import leak, seeds_and_prompts, vae_quality
 
 STYLES = ("sketch", "comic")
+IMAGES = 50
 STARTS = {"base": (None, "paper", "leak"), "plain": (None, "leak"), "style noise": ("paper", "matched")}
 ITERATIONS = (25, 100, 300)
 SHOWN = ("a red house in the meadow", "a blue car on the street", "a yellow boat on the sea", "a pink cat in the snow")
 REFERENCE = 800  # stream and number of fresh renders that a style is compared with
-
-
-def examples(pipe, style: str, n: int = 50):
-    """The first ``n`` training latents of a style and their text embeddings: (n, 4, 16, 16), (n, length, width)."""
-    folder = data_dir() / "styles" / style / "train"
-    files, texts = list_images(folder).files[:n], read_captions(folder)
-    z = encode(pipe, [load_image(f, 128) for f in files])
-    return z, embed(pipe, [texts[f.name] for f in files])
-
-
-@torch.no_grad()
-def embed(pipe, texts: list[str]) -> torch.Tensor:
-    tokens = pipe.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-    return pipe.text_encoder(tokens)[0]
-
-
-def finetune(
-    pipe,
-    z: torch.Tensor,
-    context: torch.Tensor,
-    prior: StylePrior | None,
-    *,
-    steps: int,
-    batch: int = 16,
-    rate: float = 3e-4,
-) -> Iterator[int]:
-    """Fine-tune the pipeline's U-Net in place with white (``prior=None``) or style noise; yields after every step."""
-    unet, empty, schedule = pipe.unet.train(), embed(pipe, [""]), pipe.scheduler
-    optimiser = torch.optim.AdamW(unet.parameters(), lr=rate, weight_decay=0.0)
-    random = torch.Generator().manual_seed(0)
-    for step in range(1, steps + 1):
-        pick = torch.randint(len(z), (batch,), generator=random)
-        t = torch.randint(1000, (batch,), generator=random)
-        told = torch.where(torch.rand(batch, 1, 1, generator=random) < 0.1, empty, context[pick])
-        eps = torch.randn(z[pick].shape, generator=random)
-        eps = eps if prior is None else prior.mean + prior.std * eps  # the paper's one change
-        guess = unet(schedule.add_noise(z[pick], eps, t), t, told).sample
-        value = (guess - eps).pow(2).mean()
-        optimiser.zero_grad()
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-        optimiser.step()
-        yield step
-    unet.eval()
 
 
 def pictures(pipe, prior: StylePrior, kind: str | None, prompts: list[str], seeds: list[int]) -> list[Image.Image]:
@@ -99,8 +56,8 @@ def compare(
     base, judge, style: str, count: int, reference: np.ndarray
 ) -> tuple[list[dict], dict[str, list[Image.Image]]]:
     """FID of every method and start at 0 to 300 iterations, and pictures of the shown prompts."""
-    z, context = examples(base, style)
-    prior = StylePrior.from_latents([z])
+    learnt = TrainingSet.from_folder(base, data_dir() / "styles" / style / "train", n=IMAGES)
+    prior = learnt.prior(base)
     prompts = spread(read_prompts(data_dir() / "prompts" / "prompts.jsonl"), count)
     rows, shown = [], {}
 
@@ -123,13 +80,13 @@ def compare(
                 )
 
     measure(base, "base", 0)
-    for method in ("plain", "style noise"):
-        pipe = copy.copy(base)
-        pipe.unet = copy.deepcopy(base.unet)
-        for step in finetune(pipe, z, context, prior if method == "style noise" else None, steps=ITERATIONS[-1]):
-            if step in ITERATIONS:
+    for method, noise in (("plain", "white"), ("style noise", prior)):
+        pipe = separate(base)
+        options = dict(max_train_steps=ITERATIONS[-1], train_batch_size=16, learning_rate=3e-4)
+        for record in finetune(pipe, learnt, noise=noise, **options):
+            if record.step in ITERATIONS:
                 pipe.unet.eval()
-                measure(pipe, method, step)
+                measure(pipe, method, record.step)
                 pipe.unet.train()
     return rows, shown
 

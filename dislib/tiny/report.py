@@ -87,7 +87,7 @@ def judged(judge, pictures: list[Image.Image], rows: list[tuple]) -> dict:
     return out
 
 
-def judge_quality(judge, count: int = 400) -> dict:
+def judge_quality(judge, count: int = 800) -> dict:
     """The judge on real renders, and the Fréchet distances between styles over their floors."""
     out, features = {"accuracy": {}}, {}
     for k, style in enumerate((None, *STYLES)):

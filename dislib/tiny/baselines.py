@@ -1,0 +1,134 @@
+"""All methods on all drawn styles, same images, same budget: `python -m dislib.tiny baselines`.
+
+1. Rates: every training is run with each of its three learning rates on one style; the one with the lowest FID stays.
+2. Trainings: each once on every style, with that rate.
+3. Measurements: 200 pictures of each method at one guidance weight; a table, and a sheet of pictures a style.
+
+What has been trained and measured is kept in the folder, and an interrupted run goes on. One process a core.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Callable, Iterator
+
+import torch
+
+from ..datasets import read_prompts
+from ..evaluation import read_sweep, sweep
+from ..files import make_folder, write_json
+from ..finetuned import RECORD
+from ..judge import load_judge
+from ..methods import METHODS, TRAININGS, train
+from ..metrics import fid
+from ..models import data_dir, load_pipeline
+from ..prior import StylePrior
+from ..results import Reference, floors, measure, write_results
+from ..training_set import TrainingSet
+from ..world import STYLES
+
+RATE_STYLE = "sketch"
+STEPS, GUIDANCE, PICTURES = 1000, 2.0, 200
+MEDIUM = {  # the word of the base's training captions that comes nearest to each style
+    "sketch": "pencil drawing",
+    "sticker": "poster",
+    "comic": "poster",
+    "blueprint": "chalk drawing",
+    "neon": "chalk drawing",
+}
+
+
+def examples(pipe, style: str, n: int = 50) -> TrainingSet:
+    return TrainingSet.from_folder(pipe, data_dir() / "styles" / style / "train", n=n)
+
+
+def train_one(job: tuple[str, str, float, Path]) -> dict:
+    """Tune one U-Net, or go on with it."""
+    style, training, rate, out = job
+    torch.set_num_threads(1)
+    loss = None
+    if not (out / RECORD).exists():
+        pipe = load_pipeline("tiny", device="cpu")
+        for record in train(pipe, examples(pipe, style), training, out=out, rate=rate, max_train_steps=STEPS):
+            loss = record.loss
+    return {"trained": training, "style": style, "rate": rate, "loss": loss}
+
+
+def paint_one(job: tuple[str, str, Path | None, Path]) -> dict:
+    """Make and look at one method's pictures, or go on with it."""
+    style, name, tuned, out = job
+    torch.set_num_threads(1)
+    method, made = METHODS[name], 0
+    pipe = load_pipeline(tuned or "tiny", device="cpu")
+    prior = None if method.start == "white" else StylePrior.from_images(pipe, data_dir() / "styles" / style / "train")
+    prompts = read_prompts(data_dir() / "prompts" / "prompts.jsonl")
+    work = sweep(
+        pipe, load_judge(), prompts, out=out, method=name, style=style, guidance=[GUIDANCE], images_per_prompt=1,
+        prior=prior, start=method.start, template=method.template.replace("{word}", MEDIUM[style]),
+    )  # fmt: skip
+    for progress in work:
+        made = progress.done
+    return {"painted": name, "style": style, "new pictures": made}
+
+
+def fid_of(style: str, out: Path) -> float:
+    return round(fid(read_sweep(out)[GUIDANCE].pooled, Reference.of(style, load_judge()).pooled), 3)
+
+
+def everywhere(work: Callable[[tuple], dict], jobs: list[tuple]) -> Iterator[dict]:
+    """The jobs' results as they come, one process a core."""
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        yield from pool.map(work, jobs)
+
+
+def own_method(training: str) -> str:
+    """The method that shows a training off: started as it was trained."""
+    matched = f"{training}-matched"
+    return matched if matched in METHODS else training
+
+
+def choose_rates(folder: Path) -> Iterator[dict]:
+    """Try every rate on one style; the choice goes to `rates.json`."""
+    tried = [(name, rate) for name, way in TRAININGS.items() for rate in way.rates]
+    where = {(name, rate): folder / "rates" / f"{name}-{rate:g}" for name, rate in tried}
+    yield from everywhere(train_one, [(RATE_STYLE, name, rate, where[name, rate]) for name, rate in tried])
+    jobs = [
+        (RATE_STYLE, own_method(name), where[name, rate], folder / "rates" / f"{name}-{rate:g}" / "sweep")
+        for name, rate in tried
+    ]
+    found: dict[str, dict] = {}
+    for (name, rate), job, record in zip(tried, jobs, everywhere(paint_one, jobs)):
+        found.setdefault(name, {})[f"{rate:g}"] = fid_of(RATE_STYLE, job[-1])
+        yield record | {"rate": rate, "fid": found[name][f"{rate:g}"]}
+    best = {name: float(min(fids, key=fids.get)) for name, fids in found.items()}
+    write_json(folder / "rates.json", {"style": RATE_STYLE, "fid": found, "chosen": best})
+
+
+def run(*, folder: Path, out: Path = Path("data/results")) -> Iterator[dict]:
+    """All three parts; yields a record for each training and measurement."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "rates.json").exists():
+        yield from choose_rates(folder)
+    rates = json.loads((folder / "rates.json").read_text())["chosen"]
+    tuned = lambda style, name: folder / style / name  # noqa: E731
+    yield from everywhere(
+        train_one, [(style, name, rates[name], tuned(style, name)) for name in TRAININGS for style in STYLES]
+    )
+    jobs = [
+        (style, name, method.training and tuned(style, method.training), folder / style / "sweeps" / name)
+        for name, method in METHODS.items()
+        for style in STYLES
+    ]
+    yield from everywhere(paint_one, jobs)
+    rows = []
+    for style in STYLES:
+        reference, point = Reference.of(style, load_judge()), lambda name: read_sweep(folder / style / "sweeps" / name)
+        rows += floors(reference, PICTURES)
+        for name in METHODS:
+            rows += measure(point(name), reference, method=name, base=point("base"))
+    write_results(make_folder(out) / "baselines.csv", rows)
+    write_json(out / "rates.json", json.loads((folder / "rates.json").read_text()))
