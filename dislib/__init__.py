@@ -19,6 +19,8 @@ _HOME = {
     "white_noise": "latents",
     "StylePrior": "prior",
     "generate": "sampling",
+    "TrainingSet": "training_set",
+    "finetune": "training",
 }
 
 __all__ = sorted(_HOME)

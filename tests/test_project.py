@@ -18,7 +18,8 @@ from test_environment import project, requirements
 import dislib
 from dislib import _course
 
-MODULE_OF = {"ipython": "IPython", "pillow": "PIL", "scikit-image": "skimage", "py-rattler": "rattler", "pyyaml": "yaml"}
+MODULE_OF = {"ipython": "IPython", "pillow": "PIL", "scikit-image": "skimage", "py-rattler": "rattler", "pyyaml": "yaml",
+             "torch-fidelity": "torch_fidelity"}
 
 
 def python(*arguments, **environment):
@@ -63,7 +64,7 @@ def imported_modules(path):
 
 
 def test_everything_imported_is_declared():
-    declared = {MODULE_OF.get(name, name) for name in requirements("lab", "test")}
+    declared = {MODULE_OF.get(name, name) for name in requirements("lab", "test", "eval", "gpu")}
     allowed = declared | set(sys.stdlib_module_names) | {"dislib"}
     stray = {f"{path.relative_to(ROOT)}: {module}" for path in ROOT.glob("dislib/**/*.py")
              for module in imported_modules(path) if module not in allowed}

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from test_tiny import captions
 
 from dislib.analysis import readability
+from dislib.errors import ModelError
 from dislib.files import check_checksums
 from dislib.tiny import judge, loop, pictures, report, ship, unet, vae
 from dislib.tiny.tokenizer import WordTable, build_tokenizer
@@ -344,6 +345,23 @@ def test_shipping_again_keeps_the_report_until_the_next_one(shipped):
     assert (data / "tiny-sd" / "report.json").read_text() == "{}"
     assert not (data / "tiny-sd" / "stale.txt").exists() and not (data / "judge" / "half").exists()
     assert check_checksums(data)[1] == []
+
+
+def test_a_decoder_trained_further_is_shipped_and_another_encoder_refused(shipped):
+    part = AutoencoderKL.from_pretrained(shipped / "data" / "tiny-sd" / "vae")
+    with torch.no_grad():
+        part.decoder.conv_out.bias += 0.25
+    (shipped / "later").mkdir()
+    part.save_pretrained(shipped / "later" / "vae" / "vae")
+    list(ship.run(folder=shipped / "later" / "ship", out=shipped / "data"))
+    now = AutoencoderKL.from_pretrained(shipped / "data" / "tiny-sd" / "vae")
+    assert torch.allclose(now.decoder.conv_out.bias.float(), part.decoder.conv_out.bias.float(), atol=1e-3)
+    assert now.config.scaling_factor == part.config.scaling_factor
+    with torch.no_grad():
+        part.encoder.conv_in.weight += 0.1
+    part.save_pretrained(shipped / "later" / "vae" / "vae")
+    with pytest.raises(ModelError, match="the encoder in .* is not the one the U-Net"):
+        list(ship.run(folder=shipped / "later" / "ship", out=shipped / "data"))
 
 
 def test_the_report_leaves_the_checksums_in_step(shipped, monkeypatch):

@@ -1,6 +1,6 @@
 """All methods on all drawn styles, same images, same budget: `python -m dislib.tiny baselines`.
 
-1. Rates: every training is run with each of its three learning rates on one style; the one with the lowest FID stays.
+1. Rates: every training is begun with each of its three learning rates on one style; the one with the lowest FID stays.
 2. Trainings: each once on every style, with that rate.
 3. Measurements: 200 pictures of each method at one guidance weight; a table, and a sheet of pictures a style.
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,7 +22,7 @@ import torch
 from ..datasets import read_prompts
 from ..evaluation import read_sweep, sweep
 from ..files import make_folder, write_json
-from ..finetuned import RECORD
+from ..finetuned import read
 from ..judge import load_judge
 from ..methods import METHODS, TRAININGS, train
 from ..metrics import fid
@@ -32,7 +33,7 @@ from ..training_set import TrainingSet
 from ..world import STYLES
 
 RATE_STYLE = "sketch"
-STEPS, GUIDANCE, PICTURES = 1000, 2.0, 200
+STEPS, RATE_STEPS, GUIDANCE, PICTURES = 1000, 400, 2.0, 200
 MEDIUM = {  # the word of the base's training captions that comes nearest to each style
     "sketch": "pencil drawing",
     "sticker": "poster",
@@ -46,16 +47,18 @@ def examples(pipe, style: str, n: int = 50) -> TrainingSet:
     return TrainingSet.from_folder(pipe, data_dir() / "styles" / style / "train", n=n)
 
 
-def train_one(job: tuple[str, str, float, Path]) -> dict:
+def train_one(job: tuple[str, str, float, int, Path]) -> dict:
     """Tune one U-Net, or go on with it."""
-    style, training, rate, out = job
+    style, training, rate, steps, out = job
     torch.set_num_threads(1)
-    loss = None
-    if not (out / RECORD).exists():
+    done = read(out) if out.exists() else None
+    if done is None or done["settings"]["max_train_steps"] < steps:
         pipe = load_pipeline("tiny", device="cpu")
-        for record in train(pipe, examples(pipe, style), training, out=out, rate=rate, max_train_steps=STEPS):
-            loss = record.loss
-    return {"trained": training, "style": style, "rate": rate, "loss": loss}
+        options = {"max_train_steps": steps, "checkpointing_steps": 200}
+        for _ in train(pipe, examples(pipe, style), training, out=out, rate=rate, **options):
+            pass
+    losses = read(out)["losses"]
+    return {"trained": training, "style": style, "rate": rate, "loss": sum(losses[-100:]) / 100}
 
 
 def paint_one(job: tuple[str, str, Path | None, Path]) -> dict:
@@ -95,7 +98,7 @@ def choose_rates(folder: Path) -> Iterator[dict]:
     """Try every rate on one style; the choice goes to `rates.json`."""
     tried = [(name, rate) for name, way in TRAININGS.items() for rate in way.rates]
     where = {(name, rate): folder / "rates" / f"{name}-{rate:g}" for name, rate in tried}
-    yield from everywhere(train_one, [(RATE_STYLE, name, rate, where[name, rate]) for name, rate in tried])
+    yield from everywhere(train_one, [(RATE_STYLE, name, rate, RATE_STEPS, where[name, rate]) for name, rate in tried])
     jobs = [
         (RATE_STYLE, own_method(name), where[name, rate], folder / "rates" / f"{name}-{rate:g}" / "sweep")
         for name, rate in tried
@@ -105,7 +108,11 @@ def choose_rates(folder: Path) -> Iterator[dict]:
         found.setdefault(name, {})[f"{rate:g}"] = fid_of(RATE_STYLE, job[-1])
         yield record | {"rate": rate, "fid": found[name][f"{rate:g}"]}
     best = {name: float(min(fids, key=fids.get)) for name, fids in found.items()}
-    write_json(folder / "rates.json", {"style": RATE_STYLE, "fid": found, "chosen": best})
+    for name, rate in best.items():  # and go on from there
+        shutil.copytree(where[name, rate], folder / RATE_STYLE / name, dirs_exist_ok=True,
+                        ignore=shutil.ignore_patterns("sweep"))
+    choice = {"style": RATE_STYLE, "steps": RATE_STEPS, "guidance": GUIDANCE, "pictures": PICTURES}
+    write_json(folder / "rates.json", {**choice, "fid": found, "chosen": best})
 
 
 def run(*, folder: Path, out: Path = Path("data/results")) -> Iterator[dict]:
@@ -115,13 +122,12 @@ def run(*, folder: Path, out: Path = Path("data/results")) -> Iterator[dict]:
         yield from choose_rates(folder)
     rates = json.loads((folder / "rates.json").read_text())["chosen"]
     tuned = lambda style, name: folder / style / name  # noqa: E731
-    yield from everywhere(
-        train_one, [(style, name, rates[name], tuned(style, name)) for name in TRAININGS for style in STYLES]
-    )
+    trainings = [(style, name, rates[name], STEPS, tuned(style, name)) for style in STYLES for name in TRAININGS]
+    yield from everywhere(train_one, trainings)
     jobs = [
         (style, name, method.training and tuned(style, method.training), folder / style / "sweeps" / name)
-        for name, method in METHODS.items()
         for style in STYLES
+        for name, method in METHODS.items()
     ]
     yield from everywhere(paint_one, jobs)
     rows = []

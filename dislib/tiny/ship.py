@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Iterator
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from transformers import CLIPModel
 
+from ..errors import ModelError
 from ..files import write_checksums, write_json
+from ..models import from_pretrained
+from .unet import fingerprint
 
 KEEP = ("README.md", "report.json")  # written by the report, not by training
 
@@ -34,15 +37,35 @@ def forget_origin(folder: Path) -> None:
             write_json(file, {k: v for k, v in config.items() if k not in ("_name_or_path", "name_or_path")})
 
 
+def newest(folder: Path, out: Path) -> StableDiffusionPipeline | None:
+    """The pipeline to ship, in float32: the U-Net recipe's, or else the shipped one, with the VAE recipe's decoder.
+
+    Raises:
+        ModelError: the VAE's encoder is not the one whose latents the U-Net has learnt.
+    """
+    trained, vae = folder / "unet" / "pipeline", folder / "vae" / "vae"
+    if not trained.exists() and not vae.exists():
+        return None
+    source = trained if trained.exists() else out / "tiny-sd"
+    pipe = from_pretrained(StableDiffusionPipeline, source, torch.float32, safety_checker=None)
+    if vae.exists():
+        newer = AutoencoderKL.from_pretrained(vae)
+        if fingerprint(newer) != fingerprint(pipe.vae):
+            raise ModelError(
+                f"the encoder in {vae} is not the one the U-Net in {source} was trained with; train the U-Net again"
+                " (`unet`), or only the decoder (`vae --warm`)"
+            )
+        for part in ("decoder", "post_quant_conv"):
+            getattr(pipe.vae, part).load_state_dict(getattr(newer, part).state_dict())
+    return pipe
+
+
 def run(*, folder: Path, out: Path = Path("data")) -> Iterator[dict]:
     """Write ``data/tiny-sd`` and ``data/judge`` from the recipes' results, and the checksums of both."""
     out.mkdir(parents=True, exist_ok=True)
-    source, part = folder.parent / "unet" / "pipeline", out / "tiny-sd.part"
-    if source.exists():
+    part = out / "tiny-sd.part"
+    if pipe := newest(folder.parent, out):
         shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
-        pipe = StableDiffusionPipeline.from_pretrained(
-            source, safety_checker=None, dtype=torch.float32, use_safetensors=True
-        )
         pipe.to(dtype=torch.float16).save_pretrained(part, safe_serialization=True)
         forget_origin(part)
         replace_folder(part, out / "tiny-sd")
