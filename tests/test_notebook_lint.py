@@ -78,11 +78,25 @@ def metadata(**keys):
     return lambda notebook: notebook["metadata"].update(keys)
 
 
+def html(content):
+    return {"output_type": "display_data", "metadata": {}, "data": {"text/html": content, "text/plain": "<HTML>"}}
+
+
+DATA = "data:image/png;base64," + base64.b64encode(bytes(200_000)).decode()
 ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}
 
 SPOILT = {
     "marker with trailing words": (then(4, "\n# NBVAL_SKIP because slow"), "not a marker nbval knows"),
     "marker that does not exist": (then(4, "\n# NBVAL_IGNORE"), "not a marker nbval knows"),
+    "marker for lax comparison": (then(4, "\n# PYTEST_VALIDATE_IGNORE_OUTPUT"), "not a marker nbval knows"),
+    "marker with swapped letters": (then(4, "\n# NVBAL_SKIP"), "not a marker nbval knows"),
+    "marker without its prefix": (then(4, "\n# CHECK_OUTPUT"), "not a marker nbval knows"),
+    "marker in lower case": (then(4, "\n# nbval_skip"), "not a marker nbval knows"),
+    "marker in a text cell": (then(2, "\n# NBVAL_SKIP"), "on a cell without code does nothing"),
+    "tag on a text cell": (replace(2, metadata={"tags": ["nbval-skip"]}), "on a cell without code does nothing"),
+    "tags that are no list": (replace(4, metadata={"tags": "nbval-skip"}), "unknown tag 'n'"),
+    "markers that contradict": (then(3, "\n# NBVAL_SKIP"), "CHECK_OUTPUT and NBVAL_SKIP contradict"),
+    "marker and tag that contradict": (replace(3, metadata={"tags": ["nbval-ignore-output"]}), "contradict"),
     "marker behind code": (then(4, "  # NBVAL_SKIP"), "not a marker nbval knows"),
     "tag with underscores": (replace(4, metadata={"tags": ["nbval_skip"]}), "unknown tag 'nbval_skip'"),
     "shell": (then(4, "\n!ls"), "'!ls' outside the setup cell"),
@@ -91,6 +105,11 @@ SPOILT = {
     "shell behind a magic": (then(4, "\n%time !ls"), "'!ls' outside the setup cell"),
     "shell inside a cell magic": (replace(4, source="%%capture out\n!ls"), "'!ls' outside the setup cell"),
     "shell as a cell magic": (replace(4, source="%%bash\nls"), "magic '%bash'"),
+    "shell by its full name": (then(4, "\nget_ipython().system('ls')"), "'!ls' outside the setup cell"),
+    "shell by two marks": (then(4, "\n!!ls"), "'!ls' outside the setup cell"),
+    "shell from Python": (then(4, "\nos.system('ls')"), "outside the setup cell"),
+    "help that is left": (then(4, "\nprint?"), "magic '%pinfo'"),
+    "unknown magic in setup": (replace(1, source='REPO = "a/b"\n%pi install x'), "magic '%pi'"),
     "unknown magic": (then(4, "\n%matplotlip inline"), "magic '%matplotlip'"),
     "pip outside setup": (then(4, "\n%pip install x"), "magic '%pip'"),
     "code that does not parse": (then(4, "\nx ="), "does not parse"),
@@ -104,17 +123,30 @@ SPOILT = {
     "no kernel": (metadata(kernelspec={}), "None, not 'python3'"),
     "widget state": (metadata(widgets={}), "metadata.widgets"),
     "check without output": (replace(3, outputs=[]), "compares nothing"),
+    "check of a picture": (replace(3, outputs=[picture()]), "compares nothing"),
     "cell never run": (replace(4, execution_count=None), "execution count None, expected 3"),
     "cells run out of order": (replace(4, execution_count=7), "execution count 7, expected 3"),
     "nothing stored": (lambda n: [replace(i, outputs=[])(n) for i in (3, 4)], "no outputs are stored"),
     "SVG": (replace(4, outputs=[picture("image/svg+xml")]), "image/svg+xml output"),
+    "SVG in HTML": (replace(4, outputs=[html("<svg></svg>")]), "text/html output; draw PNG"),
+    "SVG in an address": (replace(4, outputs=[html('<img src="data:image/svg+xml;base64,AA">')]), "draw PNG"),
+    "PDF": (replace(4, outputs=[picture("application/pdf")]), "application/pdf output"),
     "traceback": (replace(4, outputs=[ERROR]), "a stored ValueError"),
     "big picture": (replace(4, outputs=[picture(size=150_001)]), "a picture of 150 kB"),
     "big JPEG": (replace(4, outputs=[picture("image/jpeg", size=200_000)]), "a picture of 200 kB"),
+    "big WebP": (replace(4, outputs=[picture("image/webp", size=200_000)]), "a picture of 200 kB"),
+    "big picture in HTML": (replace(4, outputs=[html(f'<img src="{DATA}">')]), "a picture of 200 kB"),
+    "big picture in a text": (then(2, f"\n![a big picture]({DATA})"), "cell 2: a picture of 200 kB"),
+    "big attachment": (replace(2, attachments={"a.png": picture(size=200_000)["data"]}), "cell 2: a picture of 200 kB"),
     "big notebook": (replace(4, outputs=[picture(size=140_000)] * 11), "the notebook has 2.1 MB"),
     "picture without alt text": (then(2, "\n![](a.png)"), "alt text ''"),
     "alt text that says nothing": (then(2, "\n![figure](a.png)"), "alt text 'figure'"),
     "HTML picture without alt text": (then(2, '\n<img src="a.png">'), "alt text ''"),
+    "HTML picture in capitals": (then(2, '\n<IMG SRC="a.png" data-alt="one two three">'), "alt text ''"),
+    "alt text with brackets": (then(2, "\n![[a]](a.png)"), "alt text '[a]'"),
+    "heading without a blank": (then(2, "\n##Part"), "write the heading '##Part' as '## Title'"),
+    "heading by underlining": (then(2, "\n\nPart\n----\n"), "as '## Title'"),
+    "heading in HTML": (then(2, "\n<h4>Part</h4>"), "as '## Title'"),
     "second title": (then(2, "\n# Another"), "a second title, 'Another'"),
     "heading that jumps": (then(0, "\n### Deep"), "jumps from level 1 to 3"),
     "no title": (replace(0, source="Hello\n\n" + CARD), "does not begin with a title"),
