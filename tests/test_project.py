@@ -19,7 +19,7 @@ import dislib
 from dislib import _course
 
 MODULE_OF = {"ipython": "IPython", "pillow": "PIL", "scikit-image": "skimage", "py-rattler": "rattler", "pyyaml": "yaml",
-             "torch-fidelity": "torch_fidelity"}
+             "torch-fidelity": "torch_fidelity", "huggingface-hub": "huggingface_hub"}
 
 
 def python(*arguments, **environment):
