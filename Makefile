@@ -60,10 +60,11 @@ test-colab: $(COLAB_VENV)/.test-ready
 		tests $(COLAB_NOTEBOOKS) $(PYTEST_ARGS)
 	@$(if $(RECORD),$(COLAB_PY) tests/record_colab.py build/colab.xml README.md)
 
-# Without widget state and timings, so that a copy may be taken back into notebooks/.
+# Without widget state and timings, and with the figures that stand for the widgets on a page without a kernel
+# (DISLIB_STATIC), so that a copy may be taken back into notebooks/.
 course: $(VENV)/.lab-ready
 	@echo "==> Running $(words $(NOTEBOOKS)) notebooks; executed copies go to build/."
-	@$(if $(NOTEBOOKS),$(OFFLINE) $(PY) -m nbconvert --to notebook --execute --output-dir build \
+	@$(if $(NOTEBOOKS),$(OFFLINE) DISLIB_STATIC=1 $(PY) -m nbconvert --to notebook --execute --output-dir build \
 		--ExecutePreprocessor.timeout=1800 --ExecutePreprocessor.store_widget_state=False \
 		--ExecutePreprocessor.record_timing=False $(NOTEBOOKS))
 
@@ -99,6 +100,8 @@ $(VENV)/.test-ready: pyproject.toml constraints.txt | $(PY)
 
 # As on Colab without JupyterLab, but with the pytest that Colab lacks.
 $(COLAB_VENV)/.test-ready: pyproject.toml constraints-colab.txt | $(COLAB_PY)
+	@$(COLAB_PY) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { rm -rf $(COLAB_VENV); \
+		echo "Colab's versions need Python 3.11 to 3.13; this is $$($(PYTHON) -V). Try: make $(MAKECMDGOALS) PYTHON=python3.13"; exit 1; }
 	@echo "==> Installing the course with Colab's libraries into $(COLAB_VENV); the first time takes some minutes."
 	@$(COLAB_PY) $(PIP_INSTALL) -c constraints-colab.txt -e ".[test]" ipykernel
 	@touch $@
