@@ -7,12 +7,15 @@ paper's: 12 weights, 200 prompts x 4 pictures, 800 different initial latents, an
 every method (seed of picture i = base seed + i), so that curves differ by the method and by nothing else.
 """
 
+import copy
 import functools
 import hashlib
 import itertools
 import os
+import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +36,7 @@ GUIDANCE = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20)  # of the paper
 class Progress:
     """One batch is done and safe on the disk.
 
-    `done` of `total` pictures in this process, `seconds` this batch took, `left` the seconds still to go (a guess).
+    `done` of `total` pictures in this process, `seconds` since the record before, `left` still to go (a guess).
     """
 
     method: str
@@ -80,6 +83,7 @@ def sweep(
     batch_size=16,
     features=None,
     pictures=8,
+    workers=None,
 ):
     """Make and look at the pictures of every weight; a generator of `Progress`, one a batch.
 
@@ -109,6 +113,9 @@ def sweep(
         features: what FID and KID look at if not the judge, such as `Fidelity("inception-v3-compat")`: called with a
             list of pictures, it returns (b, d); its `name` is noted.
         pictures: of how many prompts the first picture is kept, as PNG in `OUT/pictures/w3/`.
+        workers: batches made at the same time, each on a core of its own; by default `torch.get_num_threads()` (at
+            most 4) for small pictures on a CPU, else one. Two workers on two cores are faster than one that
+            uses both, since large batches leave no time for cores to wait for each other.
 
     Yields:
         Progress.
@@ -123,18 +130,21 @@ def sweep(
     draw, start = _starts(pipe, prior, start, scheduler, steps)
     made_with = {**start, "template": template, "steps": steps, "scheduler": scheduler}
     settings = {**_of_pipeline(pipe), **made_with, **looked_at_by(judge, features), **plan.settings()}
-    paint = functools.partial(generate, pipe, seeds=[0], steps=steps, scheduler=scheduler, batch_size=batch_size)
-    paint(told)  # all its checks and warnings, once
+    options = {"steps": steps, "scheduler": scheduler, "batch_size": batch_size}
+    generate(pipe, told, [0], **options)  # all its checks and warnings, once
+    twin = _twins(pipe)
 
     def make(weight, rows):
-        with warnings.catch_warnings():
+        texts, z_T = [told[i] for i in rows], draw([seed + i for i in rows])
+        with _QUIET, warnings.catch_warnings():
             warnings.simplefilter("ignore", DislibWarning)
-            batches = paint([told[i] for i in rows], guidance=weight, start=draw([seed + i for i in rows]))
+            batches = generate(twin(), texts, [0], guidance=weight, start=z_T, **options)
         return [sample.image for batch in batches for sample in batch]
 
     see = functools.partial(look, judge=judge, features=features)
     store = SweepFolder(out, settings, plan, labels={"method": method, "style": style})
-    return _work(store, _units(plan, guidance, n), make, see, plan.shown(pictures))
+    workers = _default_workers(pipe) if workers is None else workers
+    return _work(store, _units(plan, guidance, n), make, see, plan.shown(pictures), workers)
 
 
 def sweep_pictures(
@@ -161,7 +171,7 @@ def sweep_pictures(
     store = SweepFolder(out, settings, plan, labels={"method": method, "style": style})
     see = functools.partial(look, judge=judge, features=features)
     make = lambda _, rows: [open_picture(files[i]) for i in rows]
-    return _work(store, _units(plan, [guidance], None), make, see, ())
+    return _work(store, _units(plan, [guidance], None), make, see, (), 1)
 
 
 def read_sweep(folder, *, guidance=None, n=None):
@@ -198,7 +208,7 @@ def _point(store, weight, batches):
 # --- the work ---------------------------------------------------------------------------------------------------
 
 
-def _work(store, units, make, see, shown):
+def _work(store, units, make, see, shown, workers):
     """The generator behind a sweep: share out what is missing of `units`, (weight, batch) each, and do it."""
     state = _processes()
     missing = [unit for unit in units if not store.path(*unit).is_file()]
@@ -208,7 +218,8 @@ def _work(store, units, make, see, shown):
     state.wait_for_everyone()
     there = _size(store, units) - _size(store, missing)
     with state.split_between_processes(missing) as mine:
-        yield from _batches(store, mine, there, make, see, shown)
+        do = functools.partial(_do, store, make, see, shown)
+        yield from _progress(store, mine, there, _in_parallel(do, mine, workers))
     state.wait_for_everyone()
 
 
@@ -222,24 +233,80 @@ def _processes():
     return PartialState(cpu=several and not torch.cuda.is_available())
 
 
-def _batches(store, units, there, make, see, shown):
+def _do(store, make, see, shown, unit):
+    """Make a batch, look at it and keep what was seen."""
+    weight, batch = unit
+    rows = store.plan.rows(batch)
+    images = make(weight, rows)
+    try:
+        arrays = see(images, [store.plan.prompts[i // store.plan.images_per_prompt] for i in rows])
+    except DislibError as error:
+        raise type(error)(f"w = {weight:g}, pictures {rows[0]} to {rows[-1]}: {error}") from error
+    for image, i in zip(images, rows):
+        if i in shown:
+            store.show(weight, i, image)
+    store.write(weight, batch, arrays)
+    return unit
+
+
+def _progress(store, units, there, finished):
+    """A record for each finished unit."""
     total, clock = there + _size(store, units), _Clock(store, units)
-    for weight, batch in units:
-        rows = store.plan.rows(batch)
-        images = make(weight, rows)
-        try:
-            arrays = see(images, [store.plan.prompts[i // store.plan.images_per_prompt] for i in rows])
-        except DislibError as error:
-            raise type(error)(f"w = {weight:g}, pictures {rows[0]} to {rows[-1]}: {error}") from error
-        for image, i in zip(images, rows):
-            if i in shown:
-                store.show(weight, i, image)
-        store.write(weight, batch, arrays)
-        there += len(rows)
+    for weight, batch in finished:
+        there += len(store.plan.rows(batch))
         seconds, left = clock.tick((weight, batch))
         yield Progress(
             **store.labels, guidance=weight, batch=batch, done=there, total=total, seconds=seconds, left=left
         )
+
+
+def _in_parallel(do, units, workers):
+    """`do(unit)` of every unit, in order; several at a time in threads, each on one core."""
+    import torch
+
+    if workers == 1:
+        yield from map(do, units)
+        return
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        for future in [pool.submit(do, unit) for unit in units]:
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # part of that setting is shared by all threads
+
+
+def _default_workers(pipe):
+    """As many as PyTorch may use cores, for small pictures on a CPU; launched as several, processes share them."""
+    import torch
+
+    if pipe.device.type != "cpu" or latent_shape(pipe)[-1] > 16:
+        return 1
+    return min(max(torch.get_num_threads() // int(os.environ.get("WORLD_SIZE", "1")), 1), 4)
+
+
+_QUIET = threading.Lock()  # Python's list of ignored warnings is one for all threads
+
+
+def _twins(pipe):
+    """A function that returns copies of the pipeline, weights shared, for threads to use at the same time: a call
+    changes the pipeline's scheduler. All of them know the prompts that one has encoded."""
+    known = {}
+
+    def encode(prompt, *rest, **embedded):
+        if embedded:  # the pipeline itself, which hands over what is encoded already
+            return pipe.encode_prompt(prompt, *rest, **embedded)
+        if prompt not in known:
+            known[prompt] = pipe.encode_prompt(prompt, *rest)
+        return known[prompt]
+
+    def twin():
+        other = copy.copy(pipe)
+        other.encode_prompt = encode
+        return other
+
+    return twin
 
 
 class _Clock:

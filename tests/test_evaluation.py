@@ -31,6 +31,7 @@ SHORT = {
     "steps": 1,
     "batch_size": 4,
     "pictures": 0,
+    "workers": 1,
 }  # 6 pictures, 2 x 2 batches
 
 
@@ -254,6 +255,42 @@ def test_two_processes_give_the_points_of_one(done, judge_folder, tmp_path):
         "3.0 1",
     ]
     same(read_sweep(tmp_path / "out"), read_sweep(out))
+
+
+def test_two_workers_give_the_points_of_one(done, judge, tmp_path):
+    out, records = done
+    threads, scheduler = torch.get_num_threads(), shared_pipeline().scheduler
+    found = list(sweep(shared_pipeline(), judge, PROMPTS, out=tmp_path, **{**SHORT, "workers": 2}))
+    assert [(r.guidance, r.batch, r.done) for r in found] == [(r.guidance, r.batch, r.done) for r in records]
+    for weight, point in read_sweep(tmp_path).items():
+        # One core or two inside a convolution: the last bits of a picture may differ.
+        np.testing.assert_allclose(point.pooled, read_sweep(out)[weight].pooled, atol=2e-3)
+    assert torch.get_num_threads() == threads and shared_pipeline().scheduler is scheduler
+
+
+def test_workers_stop_when_nobody_waits_for_them_and_when_one_fails(quick, judge, tmp_path):
+    options = {**SHORT, "batch_size": 1, "workers": 2}
+    run = sweep(shared_pipeline(), judge, ["a"] * 20, out=tmp_path / "left", **options)
+    next(run)
+    run.close()
+    assert len(list(tmp_path.glob("left/features/*/*.safetensors"))) < 40
+    broken = lambda batch: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        list(sweep(shared_pipeline(), judge, ["a"] * 20, out=tmp_path / "bad", features=broken, **options))
+    assert not list(tmp_path.glob("bad/features/*/*.safetensors"))
+
+
+def test_a_prompt_is_encoded_once_for_all_weights(judge, tmp_path):
+    pipe, asked = build_pipeline(), []
+    encode = pipe.encode_prompt
+
+    def count(prompt, *rest, **embedded):
+        asked.extend([] if embedded else [prompt])
+        return encode(prompt, *rest, **embedded)
+
+    pipe.encode_prompt = count
+    list(sweep(pipe, judge, PROMPTS, out=tmp_path, **SHORT))
+    assert sorted(asked) == sorted(["", *PROMPTS])
 
 
 def test_a_full_disk_leaves_whole_files(quick, judge, tmp_path, monkeypatch):
