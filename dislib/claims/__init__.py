@@ -23,6 +23,7 @@ from .lesson_02 import (
     claim_prompt_survives,
     claim_start_brings_style,
 )
+from .lesson_03 import claim_colour_hangs_on_seed, claim_nearer_to_style, claim_own_leak
 
 __all__ = [
     "Claim",
@@ -30,9 +31,12 @@ __all__ = [
     "_below",
     "claim_band_in_mean",
     "claim_blob_moves_thing",
+    "claim_colour_hangs_on_seed",
     "claim_constant_moves_colour",
     "claim_error_shrinks",
     "claim_name_the_seed",
+    "claim_nearer_to_style",
+    "claim_own_leak",
     "claim_plain_starts_are_middling",
     "claim_prior_mean_not_zero",
     "claim_prior_shows_palette",
