@@ -148,7 +148,8 @@ def read_prompts(path):
     """Read prompts from a file, one string each, in order; blank ones are left out.
 
     Formats, by suffix: `.txt` one a line; `.json` a list of strings or of objects; `.jsonl` an object (or a string)
-    a line; `.csv` and `.tsv` with a header. In objects and tables the column is called `prompt`, or else `text`.
+    a line; `.csv` and `.tsv` with a header. In objects and tables the column is called `prompt` (or `Prompts`, as in
+    DrawBench), or else `text`.
     UTF-8 with or without a byte-order mark, UTF-16 with one, any line ends.
 
     Raises:
@@ -381,7 +382,9 @@ def _table(delimiter):
 
 
 def _prompt_row(path, number, row):
-    name = "prompt" if "prompt" in row else "text"
+    # DrawBench's table calls its column Prompts, PartiPrompts' Prompt.
+    names = {str(name).strip().lower(): name for name in reversed(row)}
+    name = next((names[known] for known in ("prompt", "prompts", "text") if known in names), None)
     value = row.get(name, 0)
     if not isinstance(value, str) and value is not None:
         raise PromptError(f"{path}, line {number}: no string called `prompt` or `text` in {shorten(row)}")

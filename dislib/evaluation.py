@@ -112,7 +112,7 @@ def sweep(
         batch_size: pictures made at once. The last bits of a picture depend on it, so it is one of the settings.
         features: what FID and KID look at if not the judge, such as `Fidelity("inception-v3-compat")`: called with a
             list of pictures, it returns (b, d); its `name` is noted.
-        pictures: of how many prompts the first picture is kept, as PNG in `OUT/pictures/w3/`.
+        pictures: of how many prompts, spread over the list, one picture is kept as PNG in `OUT/pictures/w3/`.
         workers: batches made at the same time, each on a core of its own; by default `torch.get_num_threads()` (at
             most 4) for small pictures on a CPU, else one. Two workers on two cores are faster than one that
             uses both, since large batches leave no time for cores to wait for each other.

@@ -11,6 +11,7 @@ from .files import check_output_folder, make_folder, write_json, write_png
 from .metrics import load_arrays, save_arrays
 
 SETTINGS = "settings.json"
+GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -45,20 +46,21 @@ class Plan:
     def batches(self, n=None):
         """The batches of the first `n` pictures (all by default), in the order they are made in.
 
-        Prompt lists are sorted by category; counting in mirrored binary (0, 1/2, 1/4, 3/4, ...) visits all of them
-        early, however far one gets.
+        Prompt lists are sorted by category. Steps of the golden ratio spread any number of batches evenly over them, so
+        that all categories are there early, however far one gets.
         """
         if n is not None and not 1 <= n <= len(self):
             raise DislibError(f"n must lie between 1 and {len(self)}, the number of pictures, got {n}")
         count = -(-len(self) // self.batch_size)
-        bits = max(count - 1, 1).bit_length()
-        spread = sorted(range(count), key=lambda k: f"{k:0{bits}b}"[::-1])
+        spread = sorted(range(count), key=lambda k: k * GOLDEN % 1)
         sizes = itertools.accumulate(len(self.rows(batch)) for batch in spread)
         return spread if n is None else spread[: 1 + next(k for k, size in enumerate(sizes) if size >= n)]
 
     def shown(self, count):
-        """The first picture of each of the first `count` prompts."""
-        return range(0, min(count, len(self.prompts)) * self.images_per_prompt, self.images_per_prompt)
+        """The first picture of each of `count` prompts: spread over the list, and among the first to be made."""
+        order = {batch: place for place, batch in enumerate(self.batches())}
+        firsts = range(0, len(self), self.images_per_prompt)
+        return set(sorted(firsts, key=lambda row: (row % self.batch_size, order[row // self.batch_size]))[:count])
 
     def settings(self):
         """As JSON values."""

@@ -280,6 +280,12 @@ def test_prompt_formats(tmp_path, name, text, encoding):
     assert datasets.read_prompts(tmp_path / name) == TWO
 
 
+@pytest.mark.parametrize("header", ["Prompts,Category", "Prompt,Category,Challenge", "category,prompt", " TEXT ,x"])
+def test_the_columns_of_drawbench_and_partiprompts(tmp_path, header):
+    (tmp_path / "p.csv").write_text(header + "\n" + ",".join(["a cat"] * len(header.split(","))) + "\n")
+    assert datasets.read_prompts(tmp_path / "p.csv") == ["a cat"]
+
+
 def test_other_columns_are_kept(tmp_path):
     (tmp_path / "p.jsonl").write_text('{"prompt": " a cat ", "category": "colour"}')
     assert datasets.read_prompt_rows(tmp_path / "p.jsonl") == [{"prompt": "a cat", "category": "colour"}]

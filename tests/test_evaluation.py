@@ -161,7 +161,7 @@ def test_records_say_how_far_it_is(done):
 def test_a_few_pictures_are_kept(done):
     out, _ = done
     kept = sorted(str(f.relative_to(out / "pictures")) for f in out.glob("pictures/*/*"))
-    assert kept == ["w1/00000.png", "w1/00002.png", "w3/00000.png", "w3/00002.png"]
+    assert kept == ["w1/00000.png", "w1/00004.png", "w3/00000.png", "w3/00004.png"]
 
 
 def test_an_unfinished_sweep_is_spread_over_the_prompts():
@@ -171,6 +171,9 @@ def test_an_unfinished_sweep_is_spread_over_the_prompts():
     quarters = np.bincount([batch * 4 // 50 for batch in first])
     assert quarters.min() >= 3
     assert Plan(("a",), 1, 0, 16).batches() == [0]
+    assert np.diff(sorted(first)).max() <= 5 and np.diff(sorted(plan.shown(8))).max() <= 8 * 16
+    assert plan.shown(8) <= {row for batch in first for row in plan.rows(batch)}
+    assert Plan(("a", "b"), 4, 0, 16).shown(8) == {0, 4}
 
 
 def test_more_pictures_and_more_weights_go_on_from_fewer(quick, judge, tmp_path):
