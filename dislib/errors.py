@@ -64,5 +64,5 @@ def check_text(text, name="prompt"):
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise PromptError(f"the {name} {shorten(text)!r} is not UTF-8 text; retype it, or keep it in a file") from error
+        raise PromptError(f"the {name} '{shorten(text)}' is not UTF-8 text; retype it, or keep it in a file") from error
     return text

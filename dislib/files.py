@@ -20,11 +20,11 @@ def user_path(path, error=DislibError):
     if text == "":
         raise error("a path is empty (an unset variable?); write . for the folder you are in")
     if "\0" in text:
-        raise error(f"the path {shorten(text)!r} holds a NUL, which no file name can")
+        raise error(f"the path '{shorten(text)}' holds a NUL, which no file name can")
     try:
         return Path(text).expanduser()
     except RuntimeError as cause:
-        raise error(f"there is no home folder for {shorten(text)!r}; write the path in full") from cause
+        raise error(f"there is no home folder for '{shorten(text)}'; write the path in full") from cause
 
 
 def write_atomic(path, data):

@@ -33,7 +33,10 @@ class Gallery:
 
     def is_complete(self):
         """Whether these very settings have been run to the end in this folder."""
-        return self._begun() == RECORD and self._missing() == self.total
+        complete = self._begun() == RECORD and self._missing() == self.total
+        if complete:  # a kill may have come between the last two steps
+            (self.folder / UNFINISHED).unlink(missing_ok=True)
+        return complete
 
     def resume(self):
         """Index of the first picture to make: 0 in a new folder, else the start of the batch that was cut off.

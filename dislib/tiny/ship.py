@@ -49,7 +49,7 @@ def newest(folder: Path, out: Path) -> StableDiffusionPipeline | None:
     source = trained if trained.exists() else out / "tiny-sd"
     pipe = from_pretrained(StableDiffusionPipeline, source, torch.float32, safety_checker=None)
     if vae.exists():
-        newer = AutoencoderKL.from_pretrained(vae)
+        newer = AutoencoderKL.from_pretrained(vae, use_safetensors=True)
         if fingerprint(newer) != fingerprint(pipe.vae):
             raise ModelError(
                 f"the encoder in {vae} is not the one the U-Net in {source} was trained with; train the U-Net again"
