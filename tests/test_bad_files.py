@@ -1,4 +1,4 @@
-"""Files that must not be read or cannot be written: broken priors, pickles in disguise, places without room or right."""
+"""Files that cannot be read or written: broken priors, pickles in disguise, places without room or right."""
 
 import ast
 import errno
