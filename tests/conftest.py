@@ -1,7 +1,9 @@
 """What every test stands on: our own `dislib`, no network, and the folder of the course."""
 
+import importlib.util
 import ipaddress
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -60,3 +62,44 @@ def no_network(monkeypatch):
 def root():
     """The folder of the course."""
     return ROOT
+
+
+# --- the browser ------------------------------------------------------------------------------------------------------
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome", "msedge")
+
+
+def find_browser():
+    """Path of a browser of Chromium's family; None where there is none. DISLIB_BROWSER names another one."""
+    named = os.environ.get("DISLIB_BROWSER")
+    return named or next((path for name in BROWSERS if (path := shutil.which(name))), None)
+
+
+def no_browser():
+    """Why the browser tests cannot run here, and the mend; None where they can."""
+    if not find_browser():
+        return "no Chromium or Chrome was found; on Debian: apt-get install chromium"
+    if importlib.util.find_spec("playwright") is None:
+        return "the Python package playwright is missing; install the course's extra [test]"
+    return None
+
+
+def pytest_collection_modifyitems(config, items):
+    reason = no_browser()
+    for item in items if reason else ():
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.skip(reason=reason))
+            config.stash[LEFT_OUT] = reason
+
+
+LEFT_OUT = pytest.StashKey[str]()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter, config):
+    """Say last of all, where it is read, that something was not tested."""
+    result = yield
+    if reason := config.stash.get(LEFT_OUT, None):
+        terminalreporter.section("not tested", yellow=True)
+        terminalreporter.write_line(f"The widgets were NOT tested in a browser: {reason}.", yellow=True)
+    return result

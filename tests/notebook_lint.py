@@ -198,9 +198,11 @@ def outputs_stored(notebook):
 
 
 def good_outputs(notebook):
-    """No vector pictures, which never compare equal, and no traceback that is not meant."""
+    """No vector pictures, which never compare equal, no widget without its kernel, and no traceback not meant."""
     problems = [f"cell {i}: {mimetype} output; draw PNG" for i, mimetype, content in outputs(notebook)
                 if mimetype in ("image/svg+xml", "application/pdf") or "<svg" in content or "image/svg" in content]
+    problems += [f"cell {i}: a stored widget, which a page without a kernel cannot show; run the notebook by 'make course'"
+                 for i, mimetype, _ in outputs(notebook) if mimetype == "application/vnd.jupyter.widget-view+json"]
     for i, cell in code_cells(notebook):
         failed = [o["ename"] for o in cell["outputs"] if o["output_type"] == "error"]
         if failed and "NBVAL_RAISES_EXCEPTION" not in marks(cell):

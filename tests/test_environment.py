@@ -16,7 +16,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-CONDA_NAME = {"huggingface-hub": "huggingface_hub", "torch": "pytorch", "matplotlib": "matplotlib-base"}
+CONDA_NAME = {"huggingface-hub": "huggingface_hub", "torch": "pytorch", "matplotlib": "matplotlib-base",
+              "playwright": "playwright-python"}
 # The oldest releases that readers meet: Colab and conda-forge in August 2026.
 COLAB = {"torch": "2.11.0", "diffusers": "0.39.0", "transformers": "5.15.0", "accelerate": "1.14.0", "peft": "0.20.0",
          "safetensors": "0.8.0", "numpy": "2.1.3", "pillow": "11.3.0", "matplotlib": "3.10.0", "ipywidgets": "7.7.1",

@@ -128,6 +128,7 @@ SPOILT = {
     "cells run out of order": (replace(4, execution_count=7), "execution count 7, expected 3"),
     "nothing stored": (lambda n: [replace(i, outputs=[])(n) for i in (3, 4)], "no outputs are stored"),
     "SVG": (replace(4, outputs=[picture("image/svg+xml")]), "image/svg+xml output"),
+    "widget": (replace(4, outputs=[picture("application/vnd.jupyter.widget-view+json")]), "a stored widget"),
     "SVG in HTML": (replace(4, outputs=[html("<svg></svg>")]), "text/html output; draw PNG"),
     "SVG in an address": (replace(4, outputs=[html('<img src="data:image/svg+xml;base64,AA">')]), "draw PNG"),
     "PDF": (replace(4, outputs=[picture("application/pdf")]), "application/pdf output"),

@@ -1,0 +1,219 @@
+"""The widgets as a reader meets them: JupyterLab in a real browser, and a keyboard.
+
+Everything waits for what it needs, with limits of minutes: two busy cores are slow, and a sleep is never long enough.
+A picture of the screen is left in `build/` when a test fails.
+"""
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import nbformat
+import pytest
+from conftest import ROOT, find_browser
+
+pytestmark = pytest.mark.browser
+
+MINUTE = 60_000  # in ms, as Playwright counts
+STEPS = 4 * MINUTE  # for the slowest single thing: the first cell imports torch and loads the model
+# Nothing that looks for news on a network, and no cell that is left out while it is off the screen.
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "notebook-extension/tracker": {"windowingMode": "none"},
+}
+
+
+# --- JupyterLab and the browser ---------------------------------------------------------------------------------------
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def wait_until_up(url, process, *, seconds=240):
+    """Until the server answers; an error with what it said when it dies or stays silent."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        with contextlib.suppress(OSError):
+            return urllib.request.urlopen(url, timeout=10).close()
+        time.sleep(0.3)
+    raise RuntimeError(f"JupyterLab did not come up at {url}")
+
+
+class Lab:
+    """A JupyterLab of its own on a folder: own port, own settings, nothing of the user's."""
+
+    def __init__(self, folder):
+        self.folder, self.token = folder, secrets.token_hex(8)
+        self.address = f"http://127.0.0.1:{free_port()}"
+        for name, values in SETTINGS.items():
+            plugin, file = name.split("/")
+            path = folder / "settings" / "@jupyterlab" / plugin / f"{file}.jupyterlab-settings"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(values), encoding="utf-8")
+
+    def __enter__(self):
+        places = ("CONFIG", "RUNTIME")
+        env = {f"JUPYTER_{place}_DIR": str(self.folder / place.lower()) for place in places}
+        env |= {
+            "JUPYTERLAB_SETTINGS_DIR": str(self.folder / "settings"),
+            "JUPYTER_PREFER_ENV_PATH": "1",
+            "JUPYTERLAB_WORKSPACES_DIR": str(self.folder / "workspaces"),
+        }
+        command = [
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            "--no-browser",
+            "--allow-root",
+            "--ServerApp.ip=127.0.0.1",
+            f"--ServerApp.port={self.address.rpartition(':')[2]}",
+            "--ServerApp.port_retries=0",
+            f"--IdentityProvider.token={self.token}",
+            f"--ServerApp.root_dir={self.folder}",
+        ]
+        self.log = (self.folder / "jupyterlab.log").open("w")
+        self.process = subprocess.Popen(
+            command, env={**os.environ, **env}, cwd=self.folder, stdout=self.log, stderr=subprocess.STDOUT
+        )
+        try:
+            wait_until_up(f"{self.address}/api/status?token={self.token}", self.process)
+        except BaseException as error:
+            self.__exit__()
+            raise RuntimeError((self.folder / "jupyterlab.log").read_text()[-2000:]) from error
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()  # JupyterLab then ends its kernels
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(60)
+        self.log.close()
+
+    def notebook(self, name, *cells):
+        """Write a notebook; the address at which the Lab opens it."""
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(notebook, self.folder / name)
+        # A workspace of its own, else the tabs of the test before come back.
+        return f"{self.address}/lab/workspaces/{name.partition('.')[0]}/tree/{name}?token={self.token}"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    with Lab(tmp_path_factory.mktemp("lab")) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        sandbox = [] if getattr(os, "geteuid", lambda: 1)() else ["--no-sandbox"]  # Chromium has none for root
+        arguments = [*sandbox, "--disable-dev-shm-usage", "--disable-gpu"]
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=arguments, timeout=2 * MINUTE)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_notebook(lab, browser, request):
+    """Open a notebook of the given cells and run them all; the page. A failing test leaves a picture of it."""
+    pages = []
+
+    def run(*cells):
+        page = browser.new_page(viewport={"width": 1400, "height": 1300})
+        pages.append(page)
+        page.set_default_timeout(STEPS)
+        page.add_locator_handler(page.get_by_role("button", name="Select Kernel", exact=True), lambda b: b.click())
+        page.goto(lab.notebook(f"{request.node.name}.ipynb", *cells), timeout=STEPS)
+        run_all(page)
+        return page
+
+    before = request.session.testsfailed
+    yield run
+    for page in pages:
+        keep(page, request.node.name, failed=request.session.testsfailed > before)
+        page.close()
+
+
+def playwright_timeout():
+    from playwright.sync_api import TimeoutError
+
+    return TimeoutError
+
+
+def run_all(page, *, tries=10):
+    """Run all cells by the menu. JupyterLab drops the order when its kernel is not there yet: then again."""
+    page.get_by_text("(ipykernel) | Idle").wait_for()
+    for _ in range(tries):
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        with contextlib.suppress(playwright_timeout()):
+            return page.locator(".jp-InputPrompt", has_text=re.compile(r"\[(\*|1)\]")).first.wait_for(
+                timeout=MINUTE // 4
+            )
+    raise RuntimeError("JupyterLab does not run the cells")
+
+
+def keep(page, name, *, failed):
+    """A picture of the page in `build/`, when a test failed or DISLIB_SCREENSHOTS asks for it."""
+    if failed or os.environ.get("DISLIB_SCREENSHOTS"):
+        (ROOT / "build").mkdir(exist_ok=True)
+        page.screenshot(path=ROOT / "build" / f"browser-{name}{'-failed' if failed else ''}.png")
+
+
+# --- the widgets ------------------------------------------------------------------------------------------------------
+
+LOAD = "from dislib import load_pipeline, widgets\npipe = load_pipeline()"
+PIXELS = """image => {
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+    canvas.getContext("2d").drawImage(image, 0, 0);
+    return canvas.toDataURL();
+}"""
+CHANGED = f"([image, before]) => image.complete && image.naturalWidth && ({PIXELS})(image) !== before"
+
+
+def wait_for_change(page, image, before):
+    """Until the pixels on the screen differ from `before`; an address may change without them."""
+    page.wait_for_function(CHANGED, arg=[image.element_handle(), before], timeout=STEPS)
+
+
+def test_paint_the_latent_by_keyboard(open_notebook):
+    page = open_notebook(LOAD, "widgets.PaintTheLatent(pipe)")
+    picture = page.locator("img.widget-image").nth(1)
+    picture.wait_for()
+    before = picture.evaluate(PIXELS)
+    slider = page.locator(".widget-slider", has_text="channel 0").get_by_role("slider")
+    slider.focus()
+    for _ in range(8):
+        page.keyboard.press("ArrowLeft")
+    wait_for_change(page, picture, before)
+    assert float(slider.get_attribute("aria-valuenow")) == -8
+    assert picture.evaluate("image => image.naturalWidth") == 128
+    assert page.get_by_role("alert").count() == 0
+
+
+def test_same_latent_by_keyboard(open_notebook):
+    page = open_notebook(LOAD, "widgets.SameLatent(pipe)")
+    pictures = page.locator("img.widget-image")
+    pictures.last.wait_for()
+    assert pictures.count() == 12
+    page.locator(".widget-toggle-buttons", has_text="A").get_by_role("button", name="2").press("Enter")
+    page.get_by_role("button", name="Reveal").press("Enter")
+    page.get_by_text("of 9 right").wait_for()
+    assert page.get_by_text("not guessed").locator("visible=true").count() == 8
+    assert page.get_by_role("alert").count() == 0
