@@ -1,16 +1,19 @@
-"""The recipes behind ``data/``: ``python -m dislib.tiny data|vae|unet|judge|ship|references|report|day_one|baselines|hero``."""
+"""The recipes behind ``data/``, one command each: ``python -m dislib.tiny NAME``."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+RECIPES = (
+    *("data", "vae", "unet", "judge", "ship", "references", "report", "day_one"),
+    *("baselines", "learning", "own_leak", "lesson_03", "hero"),
+)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dislib.tiny", description=__doc__)
-    parser.add_argument(
-        "recipe", choices=("data", "vae", "unet", "judge", "ship", "references", "report", "day_one", "baselines", "hero")
-    )
+    parser.add_argument("recipe", choices=RECIPES)
     parser.add_argument("--steps", type=int, help="optimiser steps in all; a run goes on from its last checkpoint")
     parser.add_argument("--folder", type=Path, default=Path("build/tiny"), help="where checkpoints and caches lie")
     parser.add_argument("--warm", action="store_true", help="begin with the shipped weights, not with random ones")
