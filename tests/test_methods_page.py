@@ -15,7 +15,7 @@ def test_every_method_has_a_row_and_no_row_is_left_over():
     assert [row[0] for row in ROWS] == [method.label for method in METHODS.values()]
 
 
-@pytest.mark.parametrize("row, method", zip(ROWS, METHODS.values()), ids=METHODS)
+@pytest.mark.parametrize("row, method", list(zip(ROWS, METHODS.values())), ids=METHODS)
 def test_a_row_says_what_the_method_does(row, method):
     training = TRAININGS.get(method.training)
     what = "none" if training is None else f"LoRA of rank {training.rank}" if training.rank else "all weights"
