@@ -1,0 +1,131 @@
+"""Recipe of what lesson 03 loads: ``data/finetuned`` and the sheets in ``data/results/lesson_03``.
+
+It takes the trainings of `baselines` (1,000 steps each) and trains nothing:
+
+1. LoRAs, in half precision, each with its prior, its loss curve and its card: small enough to be shipped;
+2. a sheet of pictures a style, of the same prompts and seed by every method with a full U-Net, too large to be shipped.
+
+A part whose trainings are not there is left out and said to be missing; what is up to date stays as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save
+
+from .. import finetuned
+from ..files import make_folder, write_atomic, write_json
+from ..methods import METHODS
+from ..models import data_dir, load_pipeline
+from ..plots import image_grid, save_png
+from ..prior import StylePrior
+from ..sampling import generate
+from .baselines import STEPS
+
+COMMAND = "python -m dislib.tiny lesson_03"
+STYLES = ("sketch", "sticker", "comic")  # as on the paper's poster: lines on white, a figure on white, an old comic
+LORAS = {**{style: (style, "style-lora") for style in STYLES}, "sketch-plain": ("sketch", "lora")}
+ROWS = ("base", "leak", "plain", "plain-leak", "style", "style-matched")
+PROMPTS = (
+    "a red house in the meadow",
+    "a blue car on the street",
+    "a yellow boat on the sea",
+    "a pink cat in the snow",
+    "a green tree at night",
+)
+SEED, GUIDANCE = 3, 2.0
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a training has made all its steps: choosing the rates leaves shorter ones."""
+    record = finetuned.read(path)
+    return record is not None and record["settings"]["max_train_steps"] >= STEPS
+
+
+# --- LoRAs ----------------------------------------------------------------------------------------------------------
+
+
+def ship_lora(source: Path, out: Path) -> bool:
+    """Write a copy of a LoRA in half precision; False if it was there."""
+    record = finetuned.read(source)
+    record["losses"] = [round(loss, 4) for loss in record["losses"]]
+    if finetuned.read(out) == json.loads(json.dumps(record)):
+        return False
+    make_folder(out)
+    (out / finetuned.RECORD).unlink(missing_ok=True)
+    write_atomic(out / finetuned.LORA, half(source / finetuned.LORA))
+    if (source / finetuned.PRIOR).exists():
+        write_atomic(out / finetuned.PRIOR, (source / finetuned.PRIOR).read_bytes())
+    write_atomic(out / "README.md", card(out, record).encode())
+    write_json(out / finetuned.RECORD, record)  # last: it says that the folder is whole
+    return True
+
+
+def half(path: Path) -> bytes:
+    """A safetensors file with its numbers in half precision."""
+    with safe_open(path, "pt") as file:
+        return save({name: file.get_tensor(name).half() for name in file.keys()}, file.metadata())  # noqa: SIM118
+
+
+def card(out: Path, record: dict) -> str:
+    """The fine-tuning's own card, with paths as seen from the course's folder."""
+    text = finetuned.card(out, load_pipeline("tiny", device="cpu"), record)
+    for path, name in ((out.resolve(), f"data/finetuned/{out.name}"), (data_dir().resolve(), "data")):
+        text = text.replace(str(path), name)
+    return text
+
+
+# --- sheets ---------------------------------------------------------------------------------------------------------
+
+
+def tuned_by(style: str, trained: Path) -> dict:
+    """From method to the folder of its training, for the methods of a sheet that have one."""
+    return {name: trained / style / METHODS[name].training for name in ROWS if METHODS[name].training}
+
+
+def draw(style: str, tuned: dict):
+    prior = StylePrior.from_images(load_pipeline("tiny", device="cpu"), data_dir() / "styles" / style / "train")
+    rows = []
+    for name in ROWS:
+        pipe, kind = load_pipeline(tuned.get(name, "tiny"), device="cpu"), METHODS[name].start
+        start = {"start": "white"} if kind == "white" else {"start": prior, "kind": kind}
+        rows.append([s.image for b in generate(pipe, list(PROMPTS), [SEED], guidance=GUIDANCE, **start) for s in b])
+    labels = [METHODS[name].label for name in ROWS]
+    return image_grid(rows, row_labels=labels, col_labels=list(PROMPTS), title=f"{style}: every method, one seed")
+
+
+def ship_sheet(style: str, trained: Path, out: Path) -> str:
+    """Write `<style>.png` and the facts beside it; says what was done."""
+    tuned = tuned_by(style, trained)
+    if missing := sorted({path.name for path in tuned.values() if not is_whole(path)}):
+        return f"missing: {', '.join(missing)}"
+    facts = {"command": COMMAND, "style": style, "methods": list(ROWS), "prompts": list(PROMPTS), "seed": SEED}
+    facts |= {"guidance": GUIDANCE, "base": finetuned.read(tuned["plain"])["base"]}
+    facts["settings"] = {path.name: finetuned.read(path)["settings"] for path in tuned.values()}
+    path = out / f"{style}.json"
+    if path.exists() and (out / f"{style}.png").exists() and json.loads(path.read_text()) == facts:
+        return "up to date"
+    make_folder(out)
+    save_png(draw(style, tuned), out / f"{style}.png")
+    write_json(path, facts)
+    return "written"
+
+
+# --- both -----------------------------------------------------------------------------------------------------------
+
+
+def run(*, folder: Path, out: Path = Path("data")) -> Iterator[dict]:
+    """Ship what is there; yields a record for each LoRA and each sheet."""
+    trained = folder.parent / "baselines"
+    for name, (style, training) in LORAS.items():
+        if not is_whole(trained / style / training):
+            yield {"lora": name, "state": f"missing: {trained / style / training}"}
+        else:
+            written = ship_lora(trained / style / training, out / "finetuned" / name)
+            yield {"lora": name, "state": "written" if written else "up to date"}
+    for style in STYLES:
+        yield {"sheet": style, "state": ship_sheet(style, trained, out / "results" / "lesson_03")}

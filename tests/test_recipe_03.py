@@ -1,0 +1,85 @@
+"""The recipe of what lesson 03 loads, on a small model trained for one step; and the figure of the learning curves."""
+
+import json
+
+import pytest
+import torch
+from helpers import build_pipeline
+from safetensors.torch import load_file
+
+from dislib import finetuned, learning
+from dislib.errors import DislibError
+from dislib.learning_curves import learning_figure
+from dislib.tiny import lesson_03
+from dislib.training import finetune
+from dislib.training_set import TrainingSet
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder like `build/tiny/baselines` with a LoRA of one step."""
+    folder, pipe = tmp_path_factory.mktemp("build") / "baselines", build_pipeline()
+    learnt = TrainingSet.from_latents(pipe, torch.randn(4, 4, 16, 16), ["a"] * 4)
+    how = {"max_train_steps": 1, "train_batch_size": 2, "rank": 2, "out": folder / "sketch" / "style-lora"}
+    list(finetune(pipe, learnt, noise=learnt.prior(pipe), **how))
+    return folder
+
+
+def test_a_lora_is_shipped_once_in_half_precision(trained, tmp_path):
+    source, out = trained / "sketch" / "style-lora", tmp_path / "finetuned" / "sketch"
+    assert lesson_03.ship_lora(source, out) and not lesson_03.ship_lora(source, out)
+    ours, theirs = load_file(out / finetuned.LORA), load_file(source / finetuned.LORA)
+    assert ours.keys() == theirs.keys() and {x.dtype for x in ours.values()} == {torch.float16}
+    assert all(torch.allclose(ours[name].float(), theirs[name], rtol=1e-3, atol=1e-6) for name in ours)
+    assert (out / finetuned.PRIOR).read_bytes() == (source / finetuned.PRIOR).read_bytes()
+    assert finetuned.read(out)["settings"] == finetuned.read(source)["settings"]
+
+
+def test_nothing_shipped_tells_of_a_machine(trained, tmp_path, root):
+    lesson_03.ship_lora(trained / "sketch" / "style-lora", tmp_path / "sketch")
+    card = (tmp_path / "sketch" / "README.md").read_text()
+    assert "data/finetuned/sketch" in card
+    assert str(root) not in card and str(tmp_path) not in card
+
+
+def test_a_short_training_counts_as_missing(trained, tmp_path):
+    told = [record["state"] for record in lesson_03.run(folder=trained.parent / "x", out=tmp_path)]
+    assert all(state.startswith("missing") for state in told) and len(told) == 4 + 3
+    assert not any(tmp_path.iterdir())
+    assert "plain, style" in lesson_03.ship_sheet("sketch", trained, tmp_path)
+
+
+def test_with_enough_steps_the_recipe_ships_and_is_then_up_to_date(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(lesson_03, "STEPS", 1)
+    told = [next(iter(lesson_03.run(folder=trained.parent / "x", out=tmp_path))) for _ in range(2)]
+    assert [record["state"] for record in told] == ["written", "up to date"]
+
+
+def test_a_sheet_is_drawn_once(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(lesson_03, "is_whole", lambda path: True)
+    monkeypatch.setattr(lesson_03.finetuned, "read", lambda path: {"base": "x", "settings": {"seed": 0}})
+    monkeypatch.setattr(lesson_03, "draw", lambda style, tuned: drawn.append(sorted(tuned)))
+    monkeypatch.setattr(lesson_03, "save_png", lambda figure, path: path.write_bytes(b"picture"))
+    assert [lesson_03.ship_sheet("comic", tmp_path, tmp_path) for _ in range(2)] == ["written", "up to date"]
+    assert drawn == [["plain", "plain-leak", "style", "style-matched"]]
+    assert json.loads((tmp_path / "comic.json").read_text())["command"] == "python -m dislib.tiny lesson_03"
+
+
+def row(method, iterations, value, *, style="comic", seed=0, images=50, variant=learning.BOTH):
+    return learning.Learnt(
+        method, style, 2.0, "fid", value, value - 1, value + 1, 200, iterations, images, seed, variant
+    )
+
+
+def test_learning_curves_have_a_line_for_each_method_and_the_floor():
+    rows = [row("plain", i, 90.0 - i / 10, seed=s) for i in (100, 0, 10) for s in (0, 1)]
+    rows += [row("style", 0, 95.0), row("style", 100, 30.0), row("style", 100, 1.0, images=5)]
+    rows += [row("floor", None, 12.0, seed=None, images=None, variant="")]
+    figure = learning_figure(rows, "comic")
+    (axes,) = figure.axes
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["plain fine-tuning", "style noise, paper's start", "as near as can be"]
+    assert axes.lines[0].get_ydata().tolist() == [90, 89, 80] and axes.lines[1].get_ydata().tolist() == [95, 30]
+    with pytest.raises(DislibError, match="no fid of sketch with 50 images"):
+        learning_figure(rows, "sketch")
