@@ -73,7 +73,7 @@ def apply(pipe, folder, *, local_files_only=False):
     if (folder / "unet").is_dir():
         pipe.unet = from_pretrained(UNet2DConditionModel, folder / "unet", pipe.unet.dtype).to(pipe.device)
     elif (folder / LORA).is_file():
-        pipe.load_lora_weights(str(folder), weight_name=LORA)
+        pipe.load_lora_weights(str(folder), weight_name=LORA, use_safetensors=True)
         pipe.fuse_lora()
         pipe.unload_lora_weights()
     else:

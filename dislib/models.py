@@ -19,6 +19,7 @@ import transformers  # noqa: E402
 from diffusers import StableDiffusionPipeline  # noqa: E402
 
 from .errors import ModelError, shorten
+from .files import user_path
 
 TINY = "tiny"
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -73,7 +74,7 @@ def load_pipeline(name=TINY, *, device=None, dtype=None, local_files_only=False,
 
         base = load_pipeline(tuned["model"], device=device, dtype=dtype, local_files_only=local_files_only,
                              variant=variant)
-        return finetuned.apply(base, name)
+        return finetuned.apply(base, _folder(name))
     source = _source(name)
     _quiet()
     try:
@@ -221,7 +222,7 @@ def random_sd15(*, dtype=torch.float32, tokenizer=None):
 def _device(name):
     try:
         device = torch.device(name or pick_device())
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()  # which "meta" cannot
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         best = pick_device()
         raise ModelError(f"the device {name!r} cannot be used here ({shorten(error)}); try {best!r}") from error
@@ -230,26 +231,32 @@ def _device(name):
 
 def _finetuned(name):
     """`training.json` of a folder that a fine-tuning left, else None."""
-    folder = Path(os.fspath(name)).expanduser()
-    if not folder.is_dir() or (folder / "model_index.json").exists():
+    folder = _folder(name)
+    if not os.path.isdir(folder) or (folder / "model_index.json").exists():
         return None
     from . import finetuned
 
     record = finetuned.read(folder)
     if record is None and any(folder.glob("checkpoint-*")):
         raise ModelError(f"the fine-tuning in {folder} has not finished; run the same command again to go on")
+    if record is not None and os.path.isdir(base := record["model"]) and os.path.samefile(base, folder):
+        raise ModelError(f"{folder / finetuned.RECORD} names its own folder as the base model; write the base there")
     return record
+
+
+def _folder(name):
+    return user_path(os.fspath(name) or ".", ModelError)
 
 
 def _source(name):
     """What `from_pretrained` is to be given: a folder that is a pipeline, or a hub id."""
     name = os.fspath(name)
-    folder = data_dir() / "tiny-sd" if name == TINY else Path(name).expanduser()
-    if folder.is_dir():
+    folder = data_dir() / "tiny-sd" if name == TINY else _folder(name)
+    if os.path.isdir(folder):  # not Path.is_dir, which raises on a name that is too long
         return _pipeline_folder(folder)
     if name == TINY:
         raise ModelError(f"the embedded model is not in {folder}; get the course's data again")
-    if folder.exists():
+    if os.path.exists(folder):
         raise ModelError(f"{name} is a file; give the folder of a diffusers pipeline (the one with model_index.json)")
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
         raise ModelError(
@@ -265,7 +272,7 @@ def _pipeline_folder(folder):
         kind = index["_class_name"]
     except FileNotFoundError as error:
         raise ModelError(f"{folder} is not a diffusers pipeline: it has no model_index.json") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{folder / 'model_index.json'} cannot be read ({shorten(error)}); save it again") from error
     if kind != "StableDiffusionPipeline":
         raise ModelError(f"{folder} holds a {kind}; this course needs a StableDiffusionPipeline (SD 1.x)")

@@ -9,14 +9,13 @@ import dataclasses
 import hashlib
 import math
 import os
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from . import datasets
 from .errors import DislibError, ImageError, PriorError, shorten
-from .files import check_output_file, make_folder, read_safetensors, write_safetensors
+from .files import check_output_file, make_folder, read_safetensors, user_path, write_safetensors
 from .latents import check_finite, encode_batches, white_noise
 from .models import image_size, latent_shape, model_id, weight_sample
 
@@ -177,7 +176,7 @@ class StylePrior:
             PriorError: the file is missing, cut short, no prior or a pickle (never opened), or does not fit `pipe`.
         """
         try:
-            tensors, meta = read_safetensors(Path(path).expanduser())
+            tensors, meta = read_safetensors(user_path(path))
             _check_format(tensors, meta)
             prior = cls(tensors["mean"].float(), tensors["std"].float(), meta)
         except DislibError as error:
@@ -192,15 +191,15 @@ class StylePrior:
         Raises:
             PriorError: the latent shape (both are named) or the VAE is another.
         """
+        model, theirs = shorten(self.meta.get("model", "unknown")), self.meta.get("vae")
         if self.shape != latent_shape(pipe):
             raise PriorError(
-                f"this prior has the shape {self.shape} (model {self.meta.get('model', 'unknown')}), but the latents of"
+                f"this prior has the shape {self.shape} (model {model}), but the latents of"
                 f" {model_id(pipe)} have {latent_shape(pipe)}; compute the prior with this model"
             )
-        ours, theirs = _vae_signature(pipe), self.meta.get("vae")
-        if theirs is not None and not _same_vae(np.array(theirs, dtype=float), np.array(ours)):
+        if theirs is not None and not _same_vae(theirs, np.array(_vae_signature(pipe))):
             raise PriorError(
-                f"this prior was computed with another VAE (model {self.meta.get('model')}) than that of"
+                f"this prior was computed with another VAE (model {model}) than that of"
                 f" {model_id(pipe)}; compute the prior with this model"
             )
 
@@ -362,7 +361,11 @@ def _vae_signature(pipe):
 
 
 def _same_vae(a, b):
-    """Float32, float16 and bfloat16 copies of one VAE differ by at most half a per cent."""
+    """Float32, float16 and bfloat16 copies of one VAE differ by at most half a per cent; `a` comes from a file."""
+    try:
+        a = np.array(a, dtype=float)
+    except (TypeError, ValueError):  # whatever a damaged file holds
+        return False
     return a.shape == b.shape and np.linalg.norm(a - b) <= 0.01 * np.linalg.norm(b)
 
 

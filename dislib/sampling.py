@@ -12,7 +12,7 @@ import diffusers
 import torch
 from PIL import Image
 
-from .errors import DislibWarning, PromptError, SamplerError, shorten
+from .errors import DislibWarning, PromptError, SamplerError, check_text, shorten
 from .latents import check_finite, check_seeds, decode, white_noise
 from .models import latent_shape
 from .prior import KINDS, StylePrior
@@ -185,6 +185,11 @@ def _batch(pipe, rows, z, embed, guidance, steps, scheduler, negative):
             prompt_embeds=embeds, negative_prompt_embeds=empty, latents=z.to(embeds.dtype), guidance_scale=guidance,
             num_inference_steps=steps, output_type="latent",
         ).images
+    if not torch.isfinite(z).all():
+        raise SamplerError(
+            f"the sampler gave NaN or infinite latents (guidance {guidance:g}, {steps} steps, {embeds.dtype}); lower"
+            " the guidance, load the model with dtype=torch.float32, or get its files again"
+        )
     images = decode(pipe, z, batch_size=min(len(rows), 4))
     return [Sample(*row, image, latent) for row, image, latent in zip(rows, images, z.float().cpu())]
 
@@ -257,6 +262,7 @@ def _check_prompts(prompts):
     for prompt in prompts:
         if not isinstance(prompt, str):
             raise PromptError(f"prompts must be strings, got {shorten(repr(prompt))}")
+        check_text(prompt)
     return prompts
 
 

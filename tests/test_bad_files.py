@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import random
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from conftest import ROOT
 from helpers import image_folder, images, shared_pipeline
 from PIL import Image
+from safetensors.torch import save_file
 from test_bad_input import GENERATE, PRIOR, here, model, refused  # noqa: F401
 
 from dislib import cli, files
@@ -42,6 +44,33 @@ def test_a_prior_cut_short_anywhere_is_refused(saved, here, refused):
         with pytest.raises(PriorError, match="cannot use the prior p.safetensors: it is cut short or not"):
             StylePrior.load("p.safetensors")
     refused([*GENERATE, "--prior", "p.safetensors"], "cut short or not a safetensors file")
+
+
+def test_a_damaged_prior_is_read_or_refused(saved, here):
+    """Bytes of the header changed at random; whatever comes out, it is no crash."""
+    data, rng, refused = saved[1].read_bytes(), random.Random(0), 0
+    end = 8 + int.from_bytes(data[:8], "little")
+    for _ in range(300):
+        damaged = bytearray(data)
+        for _ in range(rng.choice([1, 2, 4])):
+            damaged[rng.randrange(end)] = rng.randrange(256)
+        Path("p.safetensors").write_bytes(damaged)
+        try:
+            StylePrior.load("p.safetensors", shared_pipeline())
+        except PriorError:
+            refused += 1
+    assert 100 < refused < 300
+
+
+@pytest.mark.parametrize("vae", ['"abc"', "{}", "[[1], [2, 3]]", "[" * 100_000, "1" * 5000, "[null]", "[]"])
+def test_a_prior_with_a_nonsensical_vae_is_of_another_one(saved, here, vae):
+    save_file(
+        {"mean": saved[0].mean.contiguous(), "std": saved[0].std.contiguous()},
+        "p.safetensors",
+        {"vae": vae, "model": "a\nb" * 999},
+    )
+    with pytest.raises(PriorError, match=r"computed with another VAE \(model a ba b.{,60}\.\.\.\) than that of"):
+        StylePrior.load("p.safetensors", shared_pipeline())
 
 
 def test_a_prior_with_any_length_of_header_is_read(saved, here):

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from dislib import cli
-from dislib.errors import DislibError, printable, shorten
+from dislib.errors import DislibError, PromptError, SamplerError, printable, shorten
 from dislib.prior import StylePrior
 from dislib.sampling import generate
 
@@ -220,13 +220,21 @@ GENERATE = ["generate", "--prompt", "a", "--seeds", "0", "--steps", "1", "--out"
         ([*GENERATE, "--out", "x" * 300], "the name is too long; choose a shorter one", 1),
         ([*GENERATE, "--out", "/".join(["x" * 250] * 17)], "the name is too long; choose a shorter one", 1),
         ([*GENERATE, "--out", "~nobody-at-all/x"], "no home folder for", 1),
+        ([*GENERATE, "--prior", "~nobody-at-all/x"], "cannot use the prior ~nobody-at-all/x: there is no home", 2),
+        ([*GENERATE, "--model", "~nobody-at-all/x"], "no home folder for '~nobody-at-all/x'; write the path", 2),
+        ([*GENERATE, "--model", "x" * 300], "there is no model 'xxx", 2),
+        ([*GENERATE, "--model", "own base"], "training.json names its own folder as the base model", 2),
+        ([*GENERATE, "--device", "meta"], "the device 'meta' cannot be used here", 2),
     ],
 )
 def test_paths_that_are_none(model, here, refused, arguments, words, code):
     image_folder(here / "style", 2)
     Path(".taken.safetensors.partial").mkdir()
+    Path("own base").mkdir()
+    record = {"format": "dislib fine-tuning", "model": "own base", "settings": {}}
+    Path("own base/training.json").write_text(json.dumps(record))
     refused([arguments[0], "--model", model, *arguments[1:]], words, code)
-    assert sorted(os.listdir()) == [".taken.safetensors.partial", "style"]
+    assert sorted(os.listdir()) == [".taken.safetensors.partial", "own base", "style"]
 
 
 def test_a_models_weights_are_not_overwritten_by_a_prior(model, here, refused):
@@ -319,6 +327,17 @@ def test_starts_that_are_not_finite(value):
         next(batches)
     with pytest.raises(DislibError, match=r"hold 1 values that are NaN or infinite"):
         StylePrior.from_latents([start])
+
+
+def test_a_sampler_that_overflows_names_its_settings():
+    words = r"gave NaN or infinite latents \(guidance 1e\+38, 2 steps, torch.float32\); lower the guidance, load"
+    with pytest.raises(SamplerError, match=words):
+        list(generate(shared_pipeline(), ["a"], [0], steps=2, guidance=1e38))
+
+
+def test_prompts_that_are_no_text():
+    with pytest.raises(PromptError, match="is not UTF-8 text"):
+        generate(shared_pipeline(), ["a", "\udcff"], [0])
 
 
 @pytest.mark.parametrize("name", ["mean", "std"])

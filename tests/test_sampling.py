@@ -221,7 +221,7 @@ def test_a_prior_is_started_with_the_samplers_own_timestep(kind):
     (torch.full((2, *SHAPE), math.nan), "NaN or infinite"),
     (lambda seeds: torch.zeros(1, *SHAPE), r"needs \(4, 4, 16, 16\)"),
     (_prior(shape=(4, 64, 64)), r"\(4, 64, 64\).*\(4, 16, 16\)"),
-    ("white", "start is a str"),
+    ("pink", "start is a str"),
 ])
 def test_starts_that_do_not_fit(start, words):
     with pytest.raises(DislibError, match=words):
