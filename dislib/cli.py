@@ -1,4 +1,4 @@
-"""`python -m dislib doctor | prior | generate | finetune`: the main job without a notebook.
+"""`python -m dislib doctor | prior | generate | finetune | evaluate`: the main job without a notebook.
 
 Exit codes: 0 done; 1 the work failed (a FAIL of doctor, a full disk, too little memory); 2 the call or its input is
 wrong; 130 interrupted. Results go to stdout, everything else to stderr.

@@ -85,7 +85,8 @@ def run(arguments):
     if arguments.base and Path(arguments.base).resolve() != Path(out).resolve():
         read_settings(arguments.base)  # told now rather than after hours
     for record in progress:
-        _report(record)
+        if _is_main():
+            _report(record)
     if not _is_main():
         return 0
     points = read_sweep(out, guidance=arguments.guidance, n=arguments.n)

@@ -9,12 +9,14 @@ from small_judge import save_judge
 
 from dislib import metrics, results
 from dislib.bands import FrechetDraws, KernelDraws, all_draws, draw_counts
+from dislib.datasets import list_images, load_image
 from dislib.errors import DislibError, DislibWarning, ImageError
 from dislib.evaluation import Point
 from dislib.judge import both_features, fingerprint, load_judge, looked_at_by, open_picture
 from dislib.metrics import fid, kid, mmd
 from dislib.models import data_dir
 from dislib.results import Reference, Row, floors, measure, read_results, write_results
+from dislib.tiny import references
 
 META = {"judge": "small", "judge_fingerprint": "0", "features": "judge", "prompts": ["a"], "seed": 0,
         "images_per_prompt": 4}  # fmt: skip
@@ -255,6 +257,18 @@ def test_a_shipped_style_by_name(judge, tmp_path, monkeypatch):
     mean_colour = lambda images: np.array([np.asarray(i).mean((0, 1)) for i in images])
     with pytest.warns(DislibWarning, match="only 4 pictures"):  # other eyes than the shipped features'
         assert Reference.of("dots", judge, features=mean_colour).pooled.shape == (4, 3)
+
+
+def test_the_recipe_of_the_references(judge):
+    """Renders by number, none of them twice and none of them a training image; the training images beside them."""
+    made = references.reference("sketch", judge, data=data_dir(), count=3)
+    assert len(made.pooled) == len(made.others["floor"]["pooled"]) == 3
+    assert len(made.others["training images"]["pooled"]) == 100 and made.meta == looked_at_by(judge)
+    again = both_features(references.renders("sketch", 0, 3), judge)
+    np.testing.assert_array_equal(made.pooled, again["pooled"])
+    files = list_images(data_dir() / "styles" / "sketch" / "train").files
+    pictures = [p.tobytes() for p in (*references.renders("sketch", 0, 6), *(load_image(f, 128) for f in files))]
+    assert len(set(pictures)) == 106
 
 
 @pytest.mark.skipif(not (data_dir() / "results" / "reference").is_dir(), reason="no reference features in data/ yet")
