@@ -217,3 +217,39 @@ def test_same_latent_by_keyboard(open_notebook):
     page.get_by_text("of 9 right").wait_for()
     assert page.get_by_text("not guessed").locator("visible=true").count() == 8
     assert page.get_by_role("alert").count() == 0
+
+
+STYLES = """
+from dislib import StylePrior, data_dir
+from dislib.datasets import list_images, load_image
+folders = {name: data_dir() / "styles" / name / "train" for name in ("sketch", "neon")}
+priors = {name: StylePrior.from_images(pipe, folder, n=8) for name, folder in folders.items()}
+pictures = {name: load_image(list_images(folder).files[0], 128) for name, folder in folders.items()}
+"""
+
+
+def test_forward_process_by_keyboard(open_notebook):
+    page = open_notebook(LOAD + STYLES, "widgets.ForwardProcess(pipe, pictures, priors, t=600)")
+    in_style_noise = page.locator("img.widget-image").nth(2)
+    in_style_noise.wait_for()
+    before = in_style_noise.evaluate(PIXELS)
+    slider = page.locator(".widget-slider", has_text="t").get_by_role("slider")
+    slider.focus()
+    page.keyboard.press("Home")
+    wait_for_change(page, in_style_noise, before)
+    assert float(slider.get_attribute("aria-valuenow")) == 0
+    page.get_by_text("= 1.00 z").first.wait_for()
+    assert page.get_by_role("alert").count() == 0
+
+
+def test_style_mixer_by_keyboard(open_notebook):
+    page = open_notebook(LOAD + STYLES, "widgets.StyleMixer(pipe, priors)")
+    picture = page.locator("img.widget-image").first
+    picture.wait_for()
+    before = picture.evaluate(PIXELS)
+    slider = page.locator(".widget-slider", has_text="μ sketch").get_by_role("slider")
+    slider.focus()
+    page.keyboard.press("Home")
+    wait_for_change(page, picture, before)
+    page.get_by_text("mu 0% : 100%, sigma 50% : 50%").wait_for()
+    assert page.get_by_role("alert").count() == 0

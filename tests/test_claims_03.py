@@ -47,5 +47,5 @@ def test_wrong_heaps_are_named():
         claims.claim_nearer_to_style(pale(8, 200), pale(7, 200), pale(4, 200))
     with pytest.raises(DislibError, match="at least 4"):
         claims.claim_nearer_to_style(pale(3, 200), pale(3, 200), pale(4, 200))
-    with pytest.raises(DislibError, match="1 seeds and 9 pictures"):
+    with pytest.raises(DislibError, match="8 prompts with 1 seeds"):
         claims.claim_colour_hangs_on_seed(grid(seeds=1), grid(seeds=1), pale(9, 200))

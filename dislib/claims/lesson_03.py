@@ -32,33 +32,27 @@ def claim_nearer_to_style(ours, rival, images, *, names=("style noise", "white n
     return _below(f"Nearer to the style: {names[0]}", value, float(min(again)), control, text)
 
 
-def claim_colour_hangs_on_seed(grid, free, images, *, draws=200):
-    """In one heap of pictures the colour still hangs on the seed, more than the style allows; in another it does not.
+def claim_colour_hangs_on_seed(grid, free, images):
+    """In one heap of pictures the colour hangs on the seed, more than in another.
 
-    Value: how far the mean colours (L*a*b*) of one prompt's pictures lie apart from seed to seed (std, rms over
-    prompts). Threshold: the same between pictures of the style, the largest of random subsets of as many. Control: the
-    value of the other heap.
+    Value: how far the mean colours (L*a*b*) of a prompt's pictures lie apart from seed to seed (std, rms over
+    prompts). Threshold: the same in the other heap, for the prompt where it is largest. Control: the other heap's, rms
+    over prompts.
 
     Args:
-        grid, free: rows of prompts, columns of seeds, PIL pictures; at least two seeds. `free` is the control.
-        images: pictures of the style, more of them than seeds.
+        grid, free: rows of prompts, columns of seeds, PIL pictures; at least two of both. `free` is the other heap.
+        images: pictures of the style, to compare with: they have no seeds.
     """
-    count = len(grid[0])
-    if count < 2 or len(images) <= count:
-        raise DislibError(f"{count} seeds and {len(images)} pictures of the style; give 2 seeds and more pictures")
-    value, control = (_between_seeds(rows) for rows in (grid, free))
-    colours, rng = mean_lab(images), np.random.default_rng(0)
-    own = [_spread(colours[rng.permutation(len(colours))[:count]]) for _ in range(draws)]
+    if len(grid) < 2 or len(grid[0]) < 2:
+        raise DislibError(f"{len(grid)} prompts with {len(grid[0])} seeds; give at least two of both")
+    ours, theirs = (np.array([_spread(mean_lab(row)) for row in rows]) for rows in (grid, free))
+    value, control = (float(np.sqrt(np.mean(spreads**2))) for spreads in (ours, theirs))
     text = (
-        f"From one seed to the next, the mean colour of a prompt's pictures changes by {value:.1f} (L*a*b*), where the"
-        f" style's own pictures differ by {np.mean(own):.1f}, and {max(own):.1f} at most; in the other heap it is"
-        f" {control:.1f}."
+        f"From one seed to the next, the mean colour of a prompt's pictures changes by {value:.1f} (L*a*b*); in the other"
+        f" heap by {control:.1f}, and by {theirs.max():.1f} at most. The style's own pictures differ by"
+        f" {_spread(mean_lab(images)):.1f}."
     )
-    return _above("The colour still hangs on the seed", value, float(max(own)), control, text)
-
-
-def _between_seeds(rows):
-    return float(np.sqrt(np.mean([_spread(mean_lab(row)) ** 2 for row in rows])))
+    return _above("The colour hangs on the seed", value, float(theirs.max()), control, text)
 
 
 def _spread(colours):

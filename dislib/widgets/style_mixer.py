@@ -87,8 +87,8 @@ class StyleMixer(Panel):
         return image_grid(
             [[*self.pure, None, self.image], [*decode(self.pipe, self._means()), None, self.ground]],
             row_labels=[f'"{self.prompt_box.value}" from the {self.kind.value} start', "mu, decoded"],
-            col_labels=[*self.priors, "", self._recipe()],
-            title="Mixing styles",
+            col_labels=[*self.priors, "", "the mixture"],
+            title=f"{' : '.join(self.priors)} = {self._recipe()}",
         )
 
     def _means(self):

@@ -1,0 +1,116 @@
+"""What lesson 03 claims, asserted on the shipped model: two short trainings, and the LoRAs that are shipped."""
+
+import pytest
+import torch
+
+from dislib import TrainingSet, claims, data_dir, datasets, finetune, finetuned, gaussian, generate, load_pipeline
+from dislib.live import together
+from dislib.models import pipeline_fingerprint, separate
+from dislib.prior import first_timestep
+from dislib.sampling import make_scheduler
+from dislib.tiny.lesson_03 import LORAS
+
+PROMPTS = ["a red house in the meadow", "a blue car on the street", "a yellow boat on the sea"]
+SEEDS = [0, 1, 2]
+SHIPPED = data_dir() / "finetuned"
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return load_pipeline("tiny")
+
+
+@pytest.fixture(scope="module")
+def sketches(pipe):
+    return TrainingSet.from_folder(pipe, data_dir() / "styles" / "sketch" / "train", n=50)
+
+
+@pytest.fixture(scope="module")
+def prior(pipe, sketches):
+    return sketches.prior(pipe)
+
+
+@pytest.fixture(scope="module")
+def shown():
+    files = datasets.list_images(data_dir() / "styles" / "sketch" / "test").files
+    return [datasets.load_image(file, 128) for file in files[:40]]
+
+
+@pytest.fixture(scope="module")
+def tuned(pipe, sketches, prior):
+    """Two U-Nets after 60 steps: with white noise and with style noise."""
+    pipes = {"white": separate(pipe), "style": separate(pipe)}
+    how = {"max_train_steps": 60, "train_batch_size": 8, "learning_rate": 3e-4}
+    noises = {"white": "white", "style": prior}
+    for _ in together({name: finetune(pipes[name], sketches, noise=noises[name], **how) for name in pipes}):
+        pass
+    return pipes
+
+
+@pytest.fixture(scope="module")
+def heaps(pipe, tuned, prior):
+    """From (training, start) to rows of prompts, columns of seeds."""
+
+    def paint(model, **start):
+        images = [sample.image for batch in generate(model, PROMPTS, SEEDS, **start) for sample in batch]
+        return [images[i : i + len(SEEDS)] for i in range(0, len(images), len(SEEDS))]
+
+    starts = {"white": {"start": "white"}} | {
+        kind: {"start": prior, "kind": kind} for kind in ("paper", "matched", "leak")
+    }
+    wanted = [("white", "white"), ("white", "leak"), ("style", "white"), ("style", "paper"), ("style", "matched")]
+    found = {(name, kind): paint(tuned[name], **starts[kind]) for name, kind in wanted}
+    return found | {("base", "paper"): paint(pipe, **starts["paper"])}
+
+
+def flat(rows):
+    return [image for row in rows for image in row]
+
+
+@pytest.mark.parametrize(
+    "ours, rival",
+    [
+        (("style", "paper"), ("white", "white")),  # style noise against plain fine-tuning
+        (("white", "leak"), ("white", "white")),  # the fair rival
+        (("style", "paper"), ("style", "white")),  # a tuned U-Net from the wrong noise
+        (("style", "matched"), ("style", "paper")),  # the matched start
+    ],
+)
+def test_which_is_nearer_to_the_style(heaps, shown, ours, rival):
+    assert (claim := claims.claim_nearer_to_style(flat(heaps[ours]), flat(heaps[rival]), shown)), str(claim)
+
+
+def test_from_white_noise_the_colour_hangs_on_the_seed(heaps, shown):
+    claim = claims.claim_colour_hangs_on_seed(heaps["white", "white"], heaps["style", "matched"], shown)
+    assert claim, str(claim)
+
+
+def test_only_the_tuned_model_can_read_the_papers_start(heaps):
+    assert (claim := claims.claim_prompt_survives(heaps["style", "paper"], heaps["base", "paper"])), str(claim)
+
+
+def test_the_method_has_a_leak_of_its_own_and_the_matched_start_has_none(pipe, sketches, prior):
+    scheduler = make_scheduler(pipe)
+    _, a, b = first_timestep(scheduler, 12)
+    z_T = a * sketches.latents + b * prior.sample(range(50))
+    paper, matched = (prior.start(range(100, 200), kind=k, scheduler=scheduler) for k in ("paper", "matched"))
+    assert (claim := claims.claim_own_leak(z_T, paper, prior.mean)), str(claim)
+    assert not claims.claim_own_leak(z_T, matched, prior.mean)
+    assert claim.value == pytest.approx(a + b, abs=0.02)
+    assert gaussian.share_of(matched.mean(0), prior.mean) == pytest.approx(a + b, abs=0.02)
+
+
+# --- what is shipped --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not SHIPPED.exists(), reason="no LoRA is shipped yet: python -m dislib.tiny lesson_03")
+@pytest.mark.parametrize("name", LORAS)
+def test_a_shipped_lora_belongs_to_this_base_and_these_pictures(pipe, name):
+    record, (style, _) = finetuned.read(SHIPPED / name), LORAS[name]
+    assert record["base"] == pipeline_fingerprint(pipe), "train it again: python -m dislib.tiny baselines, lesson_03"
+    learnt = TrainingSet.from_folder(pipe, data_dir() / "styles" / style / "train", n=50)
+    assert record["examples"] == learnt.fingerprint() and record["settings"]["max_train_steps"] == 1000
+    model = load_pipeline(SHIPPED / name)
+    assert (model.style_prior is None) == name.endswith("-plain")
+    if model.style_prior:
+        assert torch.allclose(model.style_prior.mean, learnt.prior(pipe).mean, atol=1e-3)
