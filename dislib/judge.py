@@ -207,7 +207,8 @@ class Fidelity:
             layer = known[name].get_default_feature_layer_for_metric("fid")
             self.extractor = create_feature_extractor(name, [layer], cuda=False, verbose=False).to(self.device)
         except Exception as error:  # a download that fails ends in HTTP, URL, OS and hub errors
-            raise ModelError(f"the features {name!r} cannot be loaded; go online once ({shorten(error, 200)})") from error
+            why = shorten(error, 200)
+            raise ModelError(f"the features {name!r} cannot be loaded; go online once ({why})") from error
 
     def __call__(self, images):
         """Features `(n, d)` float32 of PIL pictures of one size."""

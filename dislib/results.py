@@ -90,8 +90,8 @@ class Reference:
             )
         if len(files) < SMALL:
             warnings.warn(
-                f"the reference {shorten(style or Path(folder).name)!r} has only {len(files)} pictures, and FID grows as they get fewer:"
-                " read KID first, which does not, and compare FIDs only with others of the same reference and n",
+                f"the reference {shorten(style or Path(folder).name)!r} has only {len(files)} pictures, and FID grows as"
+                " they get fewer: read KID first, which does not, and compare FIDs only with others of the same reference and n",
                 DislibWarning,
                 stacklevel=2,
             )
@@ -190,8 +190,8 @@ def _check_same_eyes(meta, reference):
         if meta.get(key) != reference.meta.get(key):
             raise DislibError(
                 f"the pictures were looked at by {meta.get('judge')} ({meta.get('features')}) and the reference"
-                f" {reference.style!r} by {reference.meta.get('judge')} ({reference.meta.get('features')}), or by another"
-                " training of it; take both with one judge"
+                f" {reference.style!r} by {reference.meta.get('judge')} ({reference.meta.get('features')}), or by"
+                " another training of it; take both with one judge"
             )
 
 
@@ -238,9 +238,8 @@ def read_results(path):
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DislibError(f"cannot read the results {path} ({shorten(error)})") from error
     if not lines or tuple(lines[0]) != Row._fields:
-        raise DislibError(
-            f"{path}: expected the columns {', '.join(Row._fields)}, found {shorten(', '.join(lines[0] if lines else []))}"
-        )
+        found = shorten(", ".join(lines[0] if lines else []))
+        raise DislibError(f"{path}: expected the columns {', '.join(Row._fields)}, found {found}")
     rows = []
     for number, line in enumerate(lines[1:], start=2):
         if not line:
@@ -263,6 +262,7 @@ def read_results(path):
             raise DislibError(f"{path}, line {number}: {shorten(error)}; see {shorten(','.join(line))!r}") from error
         if metric not in METRICS or not all(map(math.isfinite, rows[-1][4:7])):
             raise DislibError(
-                f"{path}, line {number}: an unknown metric or a number that is not finite; see {shorten(','.join(line))!r}"
+                f"{path}, line {number}: an unknown metric or a number that is not finite;"
+                f" see {shorten(','.join(line))!r}"
             )
     return rows

@@ -195,9 +195,9 @@ def fidelity(monkeypatch):
     known = {"inception-v3-compat": Extractor, "broken": None}
     registry = types.SimpleNamespace(FEATURE_EXTRACTORS_REGISTRY=known)
     create = lambda name, layers, cuda, verbose: known[name](name, layers)
-    for name, module in {"torch_fidelity": types.ModuleType("torch_fidelity"), "torch_fidelity.registry": registry,
-                         "torch_fidelity.utils": types.SimpleNamespace(create_feature_extractor=create)}.items():  # fmt: skip
-        monkeypatch.setitem(sys.modules, name, module)
+    utils = types.SimpleNamespace(create_feature_extractor=create)
+    for name, module in {"": types.ModuleType("torch_fidelity"), ".registry": registry, ".utils": utils}.items():
+        monkeypatch.setitem(sys.modules, f"torch_fidelity{name}", module)
 
 
 def test_features_of_torch_fidelity(fidelity):
