@@ -90,8 +90,9 @@ class Reference:
             )
         if len(files) < SMALL:
             warnings.warn(
-                f"the reference {shorten(style or Path(folder).name)!r} has only {len(files)} pictures, and FID grows as"
-                " they get fewer: read KID first, which does not, and compare FIDs only with others of the same reference and n",
+                f"the reference {shorten(style or Path(folder).name)!r} has only {len(files)} pictures, and FID grows"
+                " as they get fewer: read KID first, which does not, and compare FIDs only with others of the same"
+                " reference and n",
                 DislibWarning,
                 stacklevel=2,
             )
