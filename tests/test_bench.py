@@ -39,7 +39,7 @@ def test_an_unknown_benchmark_is_named():
         [sys.executable, "tests/bench", "speed"], check=False, cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 2
-    assert "no benchmark 'speed'; choose from import, generate, prior, notebooks" in done.stderr
+    assert "no benchmark 'speed'; choose from import, generate, prior, evaluate, finetune, notebooks" in done.stderr
 
 
 def test_costs_are_kept_notebook_by_notebook(tmp_path, monkeypatch):
@@ -52,3 +52,16 @@ def test_costs_are_kept_notebook_by_notebook(tmp_path, monkeypatch):
     monkeypatch.setattr("notebook_lint.COSTS", tmp_path / "cost.json")
     assert measured_cost("notebooks/01_a.ipynb")["seconds"] == 60
     assert measured_cost("notebooks/03_c.ipynb") is None
+
+
+def test_costs_from_a_busy_machine_are_not_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(notebook_costs, "COSTS", tmp_path / "cost.json")
+    monkeypatch.setattr(notebook_costs, "measure", lambda path: measure.Run(60, 1, "", others=1.5))
+    assert "other programs kept 1.5 cores busy" in notebook_costs.main(["01_a.ipynb"])
+    assert not (tmp_path / "cost.json").exists()
+
+
+def test_other_programs_are_noticed():
+    before = measure.busy_seconds()
+    sum(range(10**7))
+    assert measure.busy_seconds() >= before

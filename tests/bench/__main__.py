@@ -11,16 +11,20 @@ import json
 import os
 import platform
 
+import evaluating
 import generating
 import importing
 import notebook_costs
 import streaming
+import tuning
 from measure import ROOT
 
 BENCHMARKS = {
     "import": importing.benchmark,
     "generate": generating.benchmark,
     "prior": streaming.benchmark,
+    "evaluate": evaluating.benchmark,
+    "finetune": tuning.benchmark,
     "notebooks": notebook_costs.benchmark,
 }
 RESULTS = ROOT / "build" / "bench.json"
