@@ -119,7 +119,9 @@ def make_scheduler(pipe, scheduler="dpm", *, eta=0.0):
         SamplerError: not known, or stochastic.
     """
     if eta != 0:
-        raise SamplerError(f"eta = {eta}: DDIM with eta above 0 {_WHY}, with eta = 0")
+        raise SamplerError(
+            f"eta = {eta}: DDIM with eta above 0 {_WHY}, with eta = 0; or use stochastic.generate_stochastic"
+        )
     if scheduler is None or not isinstance(scheduler, str):
         return _check_deterministic(copy.deepcopy(pipe.scheduler if scheduler is None else scheduler))
     if scheduler in STOCHASTIC:

@@ -159,10 +159,14 @@ def build_optimizer(parameters, settings):
     """AdamW over `parameters`, with 8-bit states where that is asked for and can be had."""
     import torch
 
-    kind = torch.optim.AdamW
+    parameters, kind, options = list(parameters), torch.optim.AdamW, {}
+    if settings.mixed_precision != "fp16" and all(p.device.type == "cpu" for p in parameters):
+        options = {"fused": True}  # one pass in place of a loop over the weights, which takes three times as long
     if settings.use_8bit_adam:
         try:
             from bitsandbytes.optim import AdamW8bit as kind
+
+            options = {}
         except Exception as error:  # without a usable CUDA it may raise nearly anything
             warnings.warn(
                 f"use_8bit_adam: bitsandbytes cannot be used here ({shorten(error)}), so AdamW keeps 32-bit states;"
@@ -171,5 +175,5 @@ def build_optimizer(parameters, settings):
             )
     return kind(
         parameters, lr=settings.learning_rate, betas=(settings.adam_beta1, settings.adam_beta2),
-        weight_decay=settings.adam_weight_decay, eps=settings.adam_epsilon,
+        weight_decay=settings.adam_weight_decay, eps=settings.adam_epsilon, **options,
     )

@@ -16,7 +16,7 @@ from dislib.objective import draw_batch, draw_noise, noise_loss
 from dislib.prior import StylePrior
 from dislib.training import finetune
 from dislib.training_set import TrainingSet
-from dislib.training_settings import Settings
+from dislib.training_settings import Settings, build_optimizer
 
 WORDS = ["a b", "c d", "e f", "g h", "i j", "k l"]
 QUICK = dict(max_train_steps=6, train_batch_size=4, learning_rate=1e-3, checkpointing_steps=2)
@@ -243,6 +243,12 @@ def test_mixed_precision_stays_close(examples, precision):
     exact = losses(pipeline(), examples)
     mixed = losses(pipeline(), examples, mixed_precision=precision)
     assert exact != mixed and exact == pytest.approx(mixed, rel=0.05)
+
+
+@pytest.mark.parametrize("precision, fused", [("no", True), ("bf16", True), ("fp16", None)])
+def test_adam_on_a_cpu_is_fused_where_no_gradients_are_scaled(precision, fused):
+    made = build_optimizer([torch.nn.Parameter(torch.ones(3))], Settings(learning_rate=1e-3, mixed_precision=precision))
+    assert type(made) is torch.optim.AdamW and made.defaults["fused"] is fused
 
 
 def test_gradient_checkpointing_gives_the_same_losses(examples):
