@@ -32,11 +32,13 @@ class Measurement:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A finished program: seconds on the clock, the most memory (GiB) that it or a child of it held, its output."""
+    """A finished program: seconds on the clock, the most memory (GiB) that it or a child of it held, its output; and
+    how many cores other programs kept busy meanwhile, which should be none (always 0 where there is no /proc)."""
 
     seconds: float
     gib: float
     output: str
+    others: float = 0.0
 
 
 def run(*arguments):
@@ -48,16 +50,26 @@ def run(*arguments):
         RuntimeError: it failed; with the end of what it said.
     """
     with tempfile.TemporaryFile("w+") as errors:
-        begin = time.perf_counter()
+        begin, busy = time.perf_counter(), busy_seconds()
         process = subprocess.Popen(
             [sys.executable, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True
         )
         output = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)  # of this child and of what it waited for itself
-        seconds = time.perf_counter() - begin
+        seconds, busy = time.perf_counter() - begin, busy_seconds() - busy
         process.returncode = os.waitstatus_to_exitcode(status)
         process.stdout.close()
         if process.returncode:
             errors.seek(0)
             raise RuntimeError(f"{' '.join(map(str, arguments))} failed:\n{errors.read()[-2000:]}")
-    return Run(seconds, usage.ru_maxrss * MAXRSS_UNIT / 2**30, output)
+    others = max(busy - usage.ru_utime - usage.ru_stime, 0) / seconds
+    return Run(seconds, usage.ru_maxrss * MAXRSS_UNIT / 2**30, output, others)
+
+
+def busy_seconds():
+    """Seconds that all cores together have worked since the machine began; 0 where there is no /proc."""
+    try:
+        user, nice, system, *_ = map(int, Path("/proc/stat").read_text().split(maxsplit=8)[1:8])
+    except OSError:
+        return 0.0
+    return (user + nice + system) / os.sysconf("SC_CLK_TCK")

@@ -1,7 +1,8 @@
 """What each notebook costs: seconds and peak memory, run from top to bottom in a fresh kernel.
 
 `make cost` runs this file, which keeps what it measured in notebooks/cost.json. A rule of `notebook_lint.py` holds the
-cost cards to these numbers, so they are only kept when one asks for it, on a machine with nothing else to do.
+cost cards to these numbers, so they are only kept when one asks for it, on a machine with nothing else to do: with
+others at work a notebook takes as long as they let it.
 """
 
 import datetime
@@ -14,6 +15,7 @@ from pathlib import Path
 from measure import ROOT, Measurement, run
 
 COSTS = ROOT / "notebooks" / "cost.json"
+OTHERS = 0.3  # cores that other programs may keep busy meanwhile
 
 
 def benchmark():
@@ -45,9 +47,13 @@ def main(paths):
     for path in map(Path, paths):
         done = measure(path.resolve())
         print(*measurements(path.stem, done), sep="\n", flush=True)
+        if done.others > OTHERS:
+            return (
+                f"Not kept: other programs kept {done.others:.1f} cores busy meanwhile. Again when the machine is idle."
+            )
         keep(path.stem, done)
     print(f"Kept in {COSTS.relative_to(ROOT)}.")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))
