@@ -17,7 +17,7 @@ from dislib.claims import claim_readable_leak, claim_seed_share
 from dislib.files import check_checksums, sha256
 from dislib.judge import load_judge
 from dislib.latents import decode, encode
-from dislib.models import _dtype_keyword, image_size, latent_shape
+from dislib.models import _dtype_keyword, image_size, latent_shape, load_pipeline
 from dislib.sampling import generate
 from dislib.tiny.pictures import FRESH, scene
 from dislib.tiny.report import judged
@@ -369,3 +369,12 @@ def test_the_judge_is_another_network_than_the_pipeline(judge, pipe):
     assert config.text_config.hidden_size != pipe.text_encoder.config.hidden_size
     assert config.vision_config.hidden_size <= 128  # the Fréchet distance needs more pictures than features
     assert len(judge.processor.tokenizer) == config.text_config.vocab_size
+
+
+def test_the_card_tells_the_learning_rates_that_finetune_takes():
+    from dislib.tiny.cards import chosen_rates
+    from dislib.training_settings import FULL_RATE, card_rate
+
+    pipe, rates = load_pipeline("tiny"), chosen_rates()
+    assert (card_rate(pipe), card_rate(pipe, lora=True)) == (rates["style"], rates["style-lora"])
+    assert card_rate(pipe) > 10 * FULL_RATE  # what real Stable Diffusion wants would teach this one nothing

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-MODEL_CARD = """# The embedded model
+import json
+
+from ..models import data_dir
+
+MODEL_CARD = """---
+license: apache-2.0
+learning_rate: {learning_rate}
+lora_learning_rate: {lora_learning_rate}
+---
+# The embedded model
 
 A Stable Diffusion in small, trained by this project on pictures it painted itself: the same classes
 (`StableDiffusionPipeline` of `AutoencoderKL`, `CLIPTextModel`, `UNet2DConditionModel`, DDIM), the same folder layout,
@@ -63,12 +72,25 @@ KIND = {
 }
 
 
+# For fine-tuning at batch 8, until `baselines` has chosen: what day one used, and ten times as much for a LoRA.
+RATES = {"style": 3e-4, "style-lora": 3e-3}
+
+
+def chosen_rates() -> dict[str, float]:
+    """The learning rates that `baselines` found best, by training."""
+    found = data_dir() / "results" / "rates.json"
+    return json.loads(found.read_text(encoding="utf-8"))["chosen"] if found.exists() else RATES
+
+
 def model_card(found: dict, sizes: dict[str, float]) -> str:
     """The model card from the report and the parts' sizes in millions of parameters."""
     goals, prompts, share = found["goals"], found["prompt following"], found["seeds"]["seed share"]
     rows = [f"| {k} | {g['value']} | {g['floor']} | {g['aim'] or '-'} | {g['reached']} |" for k, g in goals.items()]
+    rates = chosen_rates()
     return MODEL_CARD.format(
         **sizes,
+        learning_rate=rates["style"],
+        lora_learning_rate=rates["style-lora"],
         **found["readability"],
         rows="\n".join(rows),
         missed=missed(goals),
