@@ -158,6 +158,7 @@ def test_own_leak_writes_both_files(small, tmp_path, monkeypatch):
     found = leak["styles"]["sketch"]
     assert found["a + b"] == pytest.approx(1.066, abs=1e-3)  # the test model has Stable Diffusion's schedule
     assert found["predicted"]["element by element"] == pytest.approx(-0.066, abs=1e-3)
+    assert found["predicted"]["read in full"] == pytest.approx(-0.97, abs=0.01)  # times 1 / sqrt(abar_T)
     assert found["paper"]["pictures"] == 4 and found["paper"]["fid"] is None  # no reference is shipped here
     assert found["paper"]["share of mu"] != found["matched"]["share of mu"]
     one = stochastic["one dimension"]

@@ -58,11 +58,13 @@ def latents_of(pipe, style: str, split: str) -> torch.Tensor:
 
 
 def predicted(latents: torch.Tensor, prior: StylePrior, abar: float) -> dict:
-    """The shift of the pictures' mean as a share of mu, for a Gaussian: element by element, and with correlations."""
+    """The shift of the pictures' mean as a share of mu: for a Gaussian of the style's own spread, element by element and
+    with correlations, and for one of any spread, which is how a model that knows pictures of all colours may read it."""
     a, b = abar**0.5, (1 - abar) ** 0.5
     return {
         "element by element": 1 - (a + b),
         "with correlations": share_of(own_leak(latents, prior, abar), prior.mean),
+        "read in full": (1 - (a + b)) / a,
     }
 
 
