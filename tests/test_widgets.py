@@ -3,12 +3,16 @@
 import asyncio
 import io
 import math
+import os
+import subprocess
+import sys
 import warnings
 
 import ipywidgets as widgets
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from helpers import images, shared_pipeline
 from IPython.core.interactiveshell import InteractiveShell
 from PIL import Image
@@ -59,6 +63,19 @@ def test_deal_gives_the_first_row_away_and_shuffles_the_others():
     assert all(order.shape == (3, 4) and order[0].tolist() == [0, 1, 2, 3] for order in orders)
     assert all(sorted(row) == [0, 1, 2, 3] for order in orders for row in order.tolist())
     assert len({tuple(order[1]) for order in orders}) > 5
+
+
+def test_unlike_latents_differ_more_than_others():
+    rng = np.random.default_rng(0)
+
+    def nearest(seeds):
+        means = white_noise(seeds, SHAPE).mean(dim=(2, 3))
+        return torch.pdist(means).min().item()
+
+    chosen = [same_latent.unlike(3, SHAPE, rng) for _ in range(10)]
+    assert all(len(set(seeds)) == 3 and all(type(seed) is int for seed in seeds) for seeds in chosen)
+    by_chance = [nearest(rng.choice(1000, size=3, replace=False)) for _ in range(40)]
+    assert min(map(nearest, chosen)) > np.quantile(by_chance, 0.8)
 
 
 def test_score_leaves_out_the_given_row_and_open_guesses():
@@ -488,3 +505,16 @@ def test_the_sweep_refuses_what_it_does_not_know():
     panel.ui.children = [widgets.Text(description="Name")]
     with pytest.raises(TypeError, match="does not know how to move the Text 'Name'"):
         sweep(panel)
+
+
+# --- without a browser ------------------------------------------------------------------------------------------------
+
+
+def test_pytest_says_last_that_there_was_no_browser():
+    environment = {**os.environ, "PATH": "", "DISLIB_BROWSER": ""}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_browser.py"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    last, summary = done.stdout.splitlines()[-2:]
+    assert "NOT tested in a browser: no Chromium or Chrome was found; on Debian: apt-get install chromium" in last
+    assert " skipped" in summary and "passed" not in summary

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 import ipywidgets as widgets
 import numpy as np
+import torch
 from PIL import ImageFilter
 
 from ..datasets import parse_seeds
 from ..errors import DislibError, shorten
+from ..latents import white_noise
+from ..models import latent_shape
 from ..plots import image_grid
 from ..sampling import generate
 from .panel import RIGHT, WRONG, Panel, beside, caption, markup, picture, png
@@ -33,6 +36,28 @@ def deal(n_prompts, n_seeds, rng):
         int array (n_prompts, n_seeds).
     """
     return np.stack([np.arange(n_seeds), *(rng.permutation(n_seeds) for _ in range(n_prompts - 1))])
+
+
+def unlike(count, shape, rng, *, drawn=12):
+    """Seeds of latents that differ: of `drawn` ones, those whose channels' means are farthest apart.
+
+    Most latents have middling means and give similar pictures; a game of three such would be hard to win.
+
+    Args:
+        count: how many are wanted, at least 2.
+        shape: shape (c, h, w) of a latent.
+        rng: numpy Generator; the seeds are below 1,000.
+
+    Returns:
+        list of `count` seeds, in chance order.
+    """
+    seeds = rng.choice(1000, size=drawn, replace=False).tolist()
+    means = white_noise(seeds, shape).mean(dim=(2, 3))
+    apart = torch.cdist(means, means)
+    chosen = list(divmod(int(apart.argmax()), drawn))
+    while len(chosen) < count:  # the one whose nearest neighbour among the chosen is farthest
+        chosen.append(int(apart[:, chosen].amin(dim=1).argmax()))
+    return [seeds[k] for k in rng.permutation(chosen)]
 
 
 def score(guesses, order):
@@ -78,8 +103,8 @@ class SameLatent(Panel):
         self._show()
 
     def draw_latents(self):
-        """A new round, from latents that nobody has chosen."""
-        seeds = self.rng.choice(1000, size=self.n_latents, replace=False)
+        """A new round, from latents that nobody has chosen and that differ well."""
+        seeds = unlike(self.n_latents, latent_shape(self.pipe), self.rng)
         self.seed_box.value = ", ".join(map(str, seeds))
         self.play()
 
