@@ -203,6 +203,8 @@ def looks_pickled(path):
     if path.suffix in {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib"}:
         return True
     start = path.read_bytes()
+    if start[8:9] == b"{":  # safetensors: the header's length in 8 bytes, which may be any, then JSON
+        return False
     return bool(re.match(rb"\x80[\x02-\x05]", start)) or (start[:2] == b"PK" and b".pkl" in start)
 
 
