@@ -33,11 +33,13 @@ class Measurement:
 @dataclasses.dataclass(frozen=True)
 class Run:
     """A finished program: seconds on the clock, the most memory (GiB) that it or a child of it held, its output; and
-    how many cores other programs kept busy meanwhile, which should be none (always 0 where there is no /proc)."""
+    its processor time, and how many cores other programs kept busy meanwhile, which should be none (always 0 where
+    there is no /proc)."""
 
     seconds: float
     gib: float
     output: str
+    processor: float = 0.0
     others: float = 0.0
 
 
@@ -62,8 +64,9 @@ def run(*arguments):
         if process.returncode:
             errors.seek(0)
             raise RuntimeError(f"{' '.join(map(str, arguments))} failed:\n{errors.read()[-2000:]}")
-    others = max(busy - usage.ru_utime - usage.ru_stime, 0) / seconds
-    return Run(seconds, usage.ru_maxrss * MAXRSS_UNIT / 2**30, output, others)
+    processor = usage.ru_utime + usage.ru_stime
+    others = max(busy - processor, 0) / seconds
+    return Run(seconds, usage.ru_maxrss * MAXRSS_UNIT / 2**30, output, processor, others)
 
 
 def busy_seconds():
