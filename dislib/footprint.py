@@ -115,7 +115,8 @@ def _settings(way, device, steps):
 
     return Settings(
         max_train_steps=steps, train_batch_size=way.batch, learning_rate=1e-5, rank=way.rank,
-        gradient_checkpointing=True, use_8bit_adam=way.rank is None, mixed_precision="fp16" if device == "cuda" else "no",
+        gradient_checkpointing=True, use_8bit_adam=way.rank is None,
+        mixed_precision="fp16" if device == "cuda" else "no",
     )  # fmt: skip
 
 

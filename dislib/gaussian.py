@@ -1,6 +1,7 @@
 """Everything in closed form when the data are Gaussian: what the ideal U-Net says, and where a sampler ends.
 
-Data z_0 ~ N(m, s^2) and noise eps ~ N(mu, sigma^2), independent, element by element; a = sqrt(abar), b = sqrt(1 - abar):
+Data z_0 ~ N(m, s^2) and noise eps ~ N(mu, sigma^2), independent, element by element. With a = sqrt(abar),
+b = sqrt(1 - abar):
 
     z_t = a z_0 + b eps ~ N(a m + b mu, a^2 s^2 + b^2 sigma^2)
 
@@ -85,8 +86,8 @@ def gain(data, noise, abar):
 
         z_0 = m + gain (z_T - a m - b mu),  gain = s / sqrt(a^2 s^2 + b^2 sigma^2)
 
-    At most 1 / a: a pattern whose spread over pictures (s) is far above that of the noise (sigma) is read from z_T as it
-    stands there.
+    At most 1 / a: a pattern whose spread over pictures (s) is far above that of the noise (sigma) is read from z_T as
+    it stands there.
     """
     return data.std / noisy(data, noise, abar).std
 

@@ -2,8 +2,8 @@
 
 For two styles and three training runs each, FID, KID and CLIP score of 200 pictures at w = 2
 
-- after 0, 10, 30, 100, 300 and 1,000 iterations on 50 images: plain fine-tuning from white noise and from the leak, style
-  noise from the paper's start, from the matched one and (at some of them) from white noise, which makes the 2 x 2;
+- after 0, 10, 30, 100, 300 and 1,000 iterations on 50 images: plain fine-tuning from white noise and from the leak,
+  style noise from the paper's start, from the matched one and (at some) from white noise, which makes the 2 x 2;
 - after 100 iterations on 1, 5, 10, 25, 50 and 100 images;
 - after 300 iterations with mu only, sigma only, or a prior without layout (one mean and std a channel).
 

@@ -1,7 +1,7 @@
 """Recipe of ``data/results/own_leak.json`` and ``stochastic.json``: two things that style noise does to sampling.
 
-1. The method's own leak. Training shows z_T of mean (a + b) mu, the paper's start has the mean mu, so the pictures' mean
-   falls short of the style's. In closed form, and on the model, with the paper's start and with the matched one.
+1. The method's own leak. Training shows z_T of mean (a + b) mu, the paper's start has the mean mu, so the mean of the
+   pictures falls short of the style's. In closed form, and on the model, with the paper's start and with the matched one.
 2. Stochastic samplers. Fresh noise without the style's mean makes the mean fade. In closed form for one dimension of
    line art on Stable Diffusion's schedule, and on the model, with the corrected step beside the wrong ones.
 
@@ -58,8 +58,8 @@ def latents_of(pipe, style: str, split: str) -> torch.Tensor:
 
 
 def predicted(latents: torch.Tensor, prior: StylePrior, abar: float) -> dict:
-    """The shift of the pictures' mean as a share of mu: for a Gaussian of the style's own spread, element by element and
-    with correlations, and for one of any spread, which is how a model that knows pictures of all colours may read it."""
+    """The shift of the pictures' mean as a share of mu: for a Gaussian of the style's own spread, element by element
+    and with correlations, and for one of any spread, which is how a model that knows all colours may read it."""
     a, b = abar**0.5, (1 - abar) ** 0.5
     return {
         "element by element": 1 - (a + b),
