@@ -1,5 +1,6 @@
 """Trainings to look at while they run: side by side, and as one picture that changes in place."""
 
+import base64
 import itertools
 
 from .errors import DislibError
@@ -73,7 +74,7 @@ class Film:
 
     def _show(self):
         figure = self.figure()
-        data = {"image/png": png_bytes(figure), "text/plain": figure.alt}
+        data = {"image/png": base64.b64encode(png_bytes(figure)).decode(), "text/plain": figure.alt}
         metadata = {"image/png": {"alt": figure.alt}}
         if self._handle is None:
             from IPython.display import display

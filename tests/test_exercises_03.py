@@ -1,5 +1,8 @@
 """The checks of lesson 03: solutions and other right answers pass, typical mistakes are named."""
 
+import json
+import re
+
 import pytest
 
 from dislib import exercises_03
@@ -84,3 +87,16 @@ def test_matched_right(function):
 def test_matched_wrong(function, message):
     verdict = exercises_03.check_matched(function)
     assert verdict.state == "wrong" and message in verdict.text
+
+
+def test_the_solutions_that_the_notebook_folds_away_are_right(root):
+    cells = json.loads((root / "notebooks" / "03_fine_tuning.ipynb").read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    solutions = re.findall(r"<summary>Solution</summary>\s*```python\n(.*?)```", text, re.DOTALL)
+    names = {"a": 0.17, "b": 0.985}
+    for solution in solutions:
+        exec(solution, names)
+    assert len(solutions) == 3
+    assert exercises_03.check_training_pair(names["my_training_pair"])
+    assert exercises_03.check_share_of_mean(names["my_share"], 0.17, 0.985)
+    assert exercises_03.check_matched(names["my_matched"])
