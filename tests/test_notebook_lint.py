@@ -7,7 +7,7 @@ import json
 import nbformat
 import pytest
 from conftest import ROOT
-from notebook_lint import cost_card, lint, true_costs
+from notebook_lint import cost_card, lint, measured_cost, true_costs
 
 from dislib._course import setup_cell
 
@@ -46,6 +46,11 @@ def test_notebook(path):
     notebook = json.loads(path.read_text(encoding="utf-8"))
     nbformat.validate(notebook)
     assert lint(notebook) == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_cost_card_tells_the_last_measured_run(path):
+    assert true_costs(json.loads(path.read_text(encoding="utf-8")), measured_cost(path)) == []
 
 
 def test_a_good_notebook_passes():
