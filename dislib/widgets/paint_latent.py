@@ -126,11 +126,15 @@ class PaintTheLatent(Panel):
     def twin(self):
         """The present state as a figure: the noise + what is added = the start, and the pictures."""
         rows = [channel_maps(z, side=self.before.width) for z in self.latents]
+        amounts = ", ".join(f"{slider.value:+d}" for slider in self.sliders)
+        told = f"{amounts} (in 1/N, {self.kind.value}) added to the channels: {self.prompt_box.value}"
         return image_grid(
             [[*maps, None, image] for maps, image in zip(rows, (self.before, None, self.after))],
             row_labels=["the noise", "+ what is added", "= the new start"],
             col_labels=[*self._channels(), "", "the picture"],
-            title=f"Painting the latent: {self.prompt_box.value}",
+            title=told,
+            alt=f"{told}. Maps of the noise, of what is added, and of their sum, channel by channel; beside the first"
+            " and the last, the picture that starts from it.",
         )
 
     def _channels(self):

@@ -126,7 +126,10 @@ class SameLatent(Panel):
             [[*shuffled, None, *row] for shuffled, row in zip(asked, self.pictures)],
             row_labels=self.prompts,
             col_labels=[*"?" * self.n_latents, "", *latents],
-            title="Rows shuffled, the first one excepted (left), and sorted (right)",
+            title="Shuffled except the first row (left), and sorted (right)",
+            alt="A round of Same latent, rows of pictures of one prompt each: "
+            + "; ".join(self.prompts)
+            + ". On the left, the rows below the first are shuffled; on the right, each column began with one latent.",
         )
 
     def _chosen(self):
