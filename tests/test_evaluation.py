@@ -266,8 +266,11 @@ def test_two_workers_give_the_points_of_one(done, judge, tmp_path):
     found = list(sweep(shared_pipeline(), judge, PROMPTS, out=tmp_path, **{**SHORT, "workers": 2}))
     assert [(r.guidance, r.batch, r.done) for r in found] == [(r.guidance, r.batch, r.done) for r in records]
     for weight, point in read_sweep(tmp_path).items():
-        # One core or two inside a convolution: the last bits of a picture may differ.
-        np.testing.assert_allclose(point.pooled, read_sweep(out)[weight].pooled, atol=2e-3)
+        # One core or two inside a convolution: pixels may differ by a grey level, which this judge of random weights
+        # enlarges. Another picture is far away.
+        one = read_sweep(out)[weight].pooled
+        np.testing.assert_allclose(point.pooled, one, atol=0.05)
+        assert np.abs(one[1:] - one[:-1]).max(axis=1).min() > 0.1
     assert torch.get_num_threads() == threads and shared_pipeline().scheduler is scheduler
 
 
