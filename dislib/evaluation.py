@@ -136,7 +136,7 @@ def sweep(
 
     def make(weight, rows):
         texts, z_T = [told[i] for i in rows], draw([seed + i for i in rows])
-        with _QUIET, warnings.catch_warnings():
+        with _ALONE, warnings.catch_warnings():
             warnings.simplefilter("ignore", DislibWarning)
             batches = generate(twin(), texts, [0], guidance=weight, start=z_T, **options)
         return [sample.image for batch in batches for sample in batch]
@@ -286,7 +286,8 @@ def _default_workers(pipe):
     return min(max(torch.get_num_threads() // int(os.environ.get("WORLD_SIZE", "1")), 1), 4)
 
 
-_QUIET = threading.Lock()  # Python's list of ignored warnings is one for all threads
+# Python's list of ignored warnings is one for all threads, and a fast tokenizer refuses two of them at a time.
+_ALONE = threading.RLock()
 
 
 def _twins(pipe):
@@ -297,8 +298,9 @@ def _twins(pipe):
     def encode(prompt, *rest, **embedded):
         if embedded:  # the pipeline itself, which hands over what is encoded already
             return pipe.encode_prompt(prompt, *rest, **embedded)
-        if prompt not in known:
-            known[prompt] = pipe.encode_prompt(prompt, *rest)
+        with _ALONE:
+            if prompt not in known:
+                known[prompt] = pipe.encode_prompt(prompt, *rest)
         return known[prompt]
 
     def twin():

@@ -4,6 +4,7 @@ It judges and nothing else: no part of it takes part in making the pictures. Fea
 """
 
 import hashlib
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -220,6 +221,9 @@ class Fidelity:
             return self.extractor(x)[0].flatten(1).float().cpu().numpy()
 
 
+_ALONE = threading.Lock()  # a fast tokenizer refuses two threads at a time
+
+
 def text_features(prompts, judge, *, batch_size=256):
     """Projected features of texts, of length 1: `(n, d)` float32. Long texts are cut at the tokenizer's limit."""
     import torch
@@ -227,9 +231,10 @@ def text_features(prompts, judge, *, batch_size=256):
     batches = []
     with torch.inference_mode():
         for start in range(0, len(prompts), batch_size):
-            tokens = judge.processor(
-                text=list(prompts[start : start + batch_size]), padding=True, truncation=True, return_tensors="pt"
-            ).to(judge.device)
+            texts = list(prompts[start : start + batch_size])
+            with _ALONE:
+                tokens = judge.processor(text=texts, padding=True, truncation=True, return_tensors="pt")
+            tokens = tokens.to(judge.device)
             batches.append(_unit(_vector(judge.model.get_text_features(**tokens))).float().cpu().numpy())
     return np.concatenate(batches)
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import numpy as np
@@ -284,6 +285,32 @@ def test_workers_stop_when_nobody_waits_for_them_and_when_one_fails(quick, judge
     with pytest.raises(ZeroDivisionError):
         list(sweep(shared_pipeline(), judge, ["a"] * 20, out=tmp_path / "bad", features=broken, **options))
     assert not list(tmp_path.glob("bad/features/*/*.safetensors"))
+
+
+class Borrowed:
+    """A tokenizer that refuses a second thread, as fast tokenizers do, but reliably."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer, self.lent = tokenizer, threading.Lock()
+
+    def __getattr__(self, name):
+        return getattr(self.tokenizer, name)
+
+    def __call__(self, *texts, **options):
+        if not self.lent.acquire(blocking=False):
+            raise RuntimeError("Already borrowed")
+        try:
+            time.sleep(0.005)
+            return self.tokenizer(*texts, **options)
+        finally:
+            self.lent.release()
+
+
+def test_workers_take_turns_at_the_tokenizers(judge_folder, tmp_path):
+    pipe, judge = build_pipeline(), load_judge(judge_folder, device="cpu")
+    pipe.tokenizer, judge.processor.tokenizer = Borrowed(pipe.tokenizer), Borrowed(judge.processor.tokenizer)
+    prompts = [f"{a} {b}" for a in "abcd" for b in "efgh"]
+    list(sweep(pipe, judge, prompts, out=tmp_path, **{**SHORT, "batch_size": 1, "images_per_prompt": 1, "workers": 4}))
 
 
 def test_a_prompt_is_encoded_once_for_all_weights(judge, tmp_path):
