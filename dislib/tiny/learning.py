@@ -7,8 +7,9 @@ For two styles and three training runs each, FID, KID and CLIP score of 200 pict
 - after 100 iterations on 1, 5, 10, 25, 50 and 100 images;
 - after 300 iterations with mu only, sigma only, or a prior without layout (one mean and std a channel).
 
-The U-Net is measured right there inside the training loop, so that no snapshots have to be kept. An interrupted run
-goes on: what has been measured stays, and a training is made again, to the same weights, as far as it is still needed.
+The moving average of the weights is measured, right there inside the training loop, so that no snapshots have to be
+kept. An interrupted run goes on: what has been measured stays, and a training is made again, to the same weights, as
+far as it is still needed.
 Seed 0 of both styles comes first, and the table is written anew after each training. One process a core.
 """
 
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from diffusers.training_utils import EMAModel
 
 from ..datasets import read_prompts
 from ..evaluation import read_sweep, sweep
@@ -34,6 +36,7 @@ from ..results import Reference, floors, measure
 from ..training import finetune
 from ..training_set import TrainingSet
 from .baselines import everywhere
+from .fast import hasten
 
 STYLES, SEEDS = ("sketch", "comic"), (0, 1, 2)
 GUIDANCE, PICTURES = 2.0, 200
@@ -117,7 +120,8 @@ class Work(NamedTuple):
 def do(work: Work) -> dict:
     """Train and measure what is missing of one job."""
     torch.set_num_threads(1)
-    job, pipe, judge = work.job, load_pipeline("tiny", device="cpu"), load_judge(device="cpu")
+    job, judge = work.job, load_judge(device="cpu")
+    pipe, painter = load_pipeline("tiny", device="cpu"), hasten(load_pipeline("tiny", device="cpu"))
     same = {"base": pipeline_fingerprint(pipe), "judge": fingerprint(judge), "rate": work.rate}
     same["prompts"] = len(work.prompts)
     missing = [point for point in job.points if not _is_there(work.file(point), same)]
@@ -125,24 +129,25 @@ def do(work: Work) -> dict:
         folder = data_dir() / "styles" / job.style / "train"
         examples = TrainingSet.from_folder(pipe, folder, n=job.images, seed=job.seed)
         prior, reference = prior_of(examples.latents, job.variant), Reference.of(job.style, judge)
-        for reached in _reached(work, pipe, examples, prior, max(missing)[0]):
+        for reached in _reached(work, pipe, painter, examples, prior, max(missing)[0]):
             for point in (p for p in missing if p[0] == reached):
-                _measure(work, point, pipe, judge, prior, reference, same)
+                _measure(work, point, painter, judge, prior, reference, same)
     return {"job": job.name, "measured": len(missing), "there": len(job.points) - len(missing)}
 
 
-def _reached(work: Work, pipe, examples: TrainingSet, prior: StylePrior, last: int) -> Iterator[int]:
-    """Train, and say after which iteration the U-Net may be looked at: it is ready to sample until the next one."""
+def _reached(work: Work, pipe, painter, examples: TrainingSet, prior: StylePrior, last: int) -> Iterator[int]:
+    """Train, and say after which iterations `painter` has been given the averaged weights."""
     if work.job.noise == "none":
         yield 0
         return
     options = {"max_train_steps": last, "learning_rate": work.rate, "seed": work.job.seed}
     noise = "white" if work.job.noise == "plain" else prior
+    average = EMAModel(pipe.unet.parameters())
     for record in finetune(pipe, examples, noise=noise, **options):
+        average.step(pipe.unet.parameters())
         if any(record.step == iterations for iterations, _ in work.job.points):
-            pipe.unet.eval()
+            average.copy_to(painter.unet.parameters())
             yield record.step
-            pipe.unet.train()
 
 
 def _is_there(path: Path, same: dict) -> bool:
@@ -155,7 +160,7 @@ def _measure(work: Work, point: tuple, pipe, judge, prior: StylePrior, reference
     path, job = work.file(point), work.job
     around = path.with_suffix(".sweep")
     shutil.rmtree(around, ignore_errors=True)  # of a run that was stopped
-    options = {"guidance": [GUIDANCE], "images_per_prompt": 1, "start": STARTS[method], "prior": prior}
+    options = {"guidance": [GUIDANCE], "images_per_prompt": 1, "start": STARTS[method], "prior": prior, "workers": 1}
     shown = 8 if job.seed == 0 else 0
     for _ in sweep(pipe, judge, work.prompts, out=around, method=method, style=job.style, pictures=shown, **options):
         pass

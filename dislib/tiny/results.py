@@ -1,0 +1,177 @@
+"""The shipped guidance sweeps, by the paper's protocol: `python -m dislib.tiny results`.
+
+Takes the U-Nets that `baselines` trained. Every method on three styles at 12 guidance weights: 200 pictures a point
+first, for all of them, then 800 for the methods of the paper's comparison. Into `data/results` go
+
+- `sweeps.csv`, every metric at every point with its band, and the floors; `sweeps.json`, how it was made;
+- `strips/STYLE.webp`, one prompt and initial latent by every method at every weight;
+- `ballots/STYLE.webp`, eight prompts by every method at one weight, for the user study.
+
+An interrupted run goes on, and what is finished is shipped after every round. One process a core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+
+from ..datasets import read_prompts
+from ..errors import DislibError
+from ..evaluation import GUIDANCE, read_sweep, sweep
+from ..files import make_folder, sha256, write_json
+from ..finetuned import read
+from ..judge import fingerprint, load_judge
+from ..methods import METHODS
+from ..metrics import fid
+from ..models import data_dir, load_pipeline, pipeline_fingerprint
+from ..results import Reference, floors, measure, write_results
+from ..sheets import Sheet, write_sheet
+from ..sweep_folder import Plan
+from .baselines import MEDIUM, everywhere, examples
+from .fast import hasten, native
+
+COMMAND = "python -m dislib.tiny results"
+STYLES = ("sketch", "sticker", "comic")
+FULL = ("base", "plain", "plain-leak", "style", "style-matched")
+FEW, ALL, IMAGES_PER_PROMPT, BATCH_SIZE, SEED = 200, 800, 4, 16, 0
+SHOWN, BALLOT_GUIDANCE = 8, 3.0  # prompts of which a picture is kept; weight of the user study
+
+
+class Job(NamedTuple):
+    """A sweep of one method on one style, of n pictures a point; `exact` leaves the U-Net in float32."""
+
+    style: str
+    method: str
+    n: int
+    trained: Path
+    out: Path
+    guidance: tuple
+    exact: bool = False
+
+
+def place(folder: Path, style: str, name: str) -> Path:
+    """Where a sweep lies; the base model's is one for all styles."""
+    return folder / ("base" if name == "base" else f"{style}/{name}")
+
+
+def prompts() -> list[str]:
+    return read_prompts(data_dir() / "prompts" / "prompts.jsonl")
+
+
+def plan() -> Plan:
+    return Plan(prompts(), IMAGES_PER_PROMPT, SEED, BATCH_SIZE)
+
+
+def do(job: Job) -> dict:
+    """Sweep, or go on with it."""
+    torch.set_num_threads(1)
+    method, made = METHODS[job.method], 0
+    pipe = load_pipeline(job.trained / job.style / method.training if method.training else "tiny", device="cpu")
+    prior = None if method.start == "white" else examples(pipe, job.style).prior(pipe)
+    work = sweep(
+        pipe if job.exact else hasten(pipe), load_judge(device="cpu"), prompts(), out=job.out, method=job.method,
+        style="" if job.method == "base" else job.style, guidance=job.guidance, images_per_prompt=IMAGES_PER_PROMPT,
+        n=job.n, prior=prior, start=method.start, template=method.template.replace("{word}", MEDIUM[job.style]),
+        seed=SEED, batch_size=BATCH_SIZE, pictures=SHOWN, workers=1,
+    )  # fmt: skip
+    for progress in work:
+        made = progress.done
+    return {"swept": job.method, "style": job.style, "pictures a point": job.n, "new": made > 0}
+
+
+def rounds(folder: Path) -> list[list[Job]]:
+    """What is swept before the results are shipped again: first few pictures of every method, then all of some."""
+    trained = folder.parent / "baselines"
+    job = lambda style, name, n: Job(style, name, n, trained, place(folder, style, name), GUIDANCE)  # noqa: E731
+    exact = job(STYLES[0], "base", FEW)._replace(out=folder / "base-float32", guidance=(2.0,), exact=True)
+    others = [name for name in METHODS if name != "base"]
+    few = [[job(style, name, FEW) for name in others] for style in STYLES]
+    many = [[job(style, name, ALL) for name in FULL if name != "base"] for style in STYLES]
+    return [[job(STYLES[0], "base", FEW), exact], *few, [job(STYLES[0], "base", ALL)], *many]
+
+
+# --- what is shipped ------------------------------------------------------------------------------------------------
+
+
+def swept(folder: Path, style: str) -> dict:
+    """From method to its points, for those that have been swept at all weights."""
+    found = {}
+    for name in METHODS:
+        try:
+            points = read_sweep(place(folder, style, name))
+        except DislibError:  # not begun
+            continue
+        if len(points) == len(GUIDANCE) and len(next(iter(points.values())).clip) >= FEW:
+            found[name] = points
+    return found
+
+
+def table(folder: Path, style: str) -> list:
+    """The rows of a style."""
+    points, reference = swept(folder, style), Reference.of(style, load_judge(device="cpu"))
+    rows = floors(reference, ALL) + [row for row in floors(reference, FEW) if row.method == "floor"]
+    for name, found in points.items():
+        rows += measure(found, reference, method=name, base=points["base"])
+    return rows
+
+
+def picture(folder: Path, style: str, name: str, weight: float, row: int):
+    path = place(folder, style, name) / "pictures" / f"w{weight:g}" / f"{row:05d}.png"
+    return Image.open(path).convert("RGB")
+
+
+def ship_sheets(folder: Path, style: str, out: Path) -> None:
+    """The strip and the ballots of a style."""
+    names, shown = list(swept(folder, style)), sorted(plan().shown(SHOWN))
+    text = lambda row: plan().prompts[row // IMAGES_PER_PROMPT]  # noqa: E731
+    facts, first = {"command": COMMAND, "style": style}, shown[0]
+    strip = [[picture(folder, style, name, weight, first) for weight in GUIDANCE] for name in names]
+    about = {**facts, "prompt": text(first), "seed": SEED + first}
+    write_sheet(make_folder(out / "strips") / f"{style}.webp", Sheet(names, list(GUIDANCE), strip, about))
+    ballots = [[picture(folder, style, name, BALLOT_GUIDANCE, row) for row in shown] for name in names]
+    about = {**facts, "guidance": BALLOT_GUIDANCE, "seeds": [SEED + row for row in shown]}
+    write_sheet(make_folder(out / "ballots") / f"{style}.webp", Sheet(names, [text(r) for r in shown], ballots, about))
+
+
+def rounding(folder: Path) -> dict:
+    """What bfloat16 does: FID of the base model to a style, in both formats, and FID between them."""
+    exact, fast = (read_sweep(folder / name, guidance=[2.0], n=FEW)[2.0] for name in ("base-float32", "base"))
+    reference = Reference.of(STYLES[0], load_judge(device="cpu"))
+    found = {"float32": fid(exact.pooled, reference.pooled), "bfloat16": fid(fast.pooled, reference.pooled)}
+    return {"style": STYLES[0], "guidance": 2.0, "n": FEW, **found, "between": fid(exact.pooled, fast.pooled)}
+
+
+def facts(folder: Path) -> dict:
+    """How the table was made."""
+    pipe, trained = load_pipeline("tiny", device="cpu"), folder.parent / "baselines"
+    settings = read(trained / STYLES[0] / "style")["settings"]
+    kept = ("max_train_steps", "train_batch_size", "use_ema", "caption_dropout", "lr_scheduler")
+    return {
+        "command": COMMAND, "precision": "bfloat16" if native() else "float32", "rounding": rounding(folder),
+        "base": pipeline_fingerprint(pipe), "judge": fingerprint(load_judge(device="cpu")),
+        "prompts_sha256": sha256(data_dir() / "prompts" / "prompts.jsonl"), "images_per_prompt": IMAGES_PER_PROMPT,
+        "seed": SEED, "batch_size": BATCH_SIZE, "guidance": list(GUIDANCE), "images": 50,
+        "training": {key: settings[key] for key in kept},
+    }  # fmt: skip
+
+
+def ship(folder: Path, out: Path) -> None:
+    """Write all that the sweeps say so far."""
+    rows = []
+    for style in STYLES:
+        if len(swept(folder, style)) > 1:
+            rows += table(folder, style)
+            ship_sheets(folder, style, out)
+    write_results(make_folder(out) / "sweeps.csv", rows)
+    write_json(out / "sweeps.json", facts(folder))
+
+
+def run(*, folder: Path, out: Path = Path("data/results")) -> Iterator[dict]:
+    """All sweeps; yields a record for each."""
+    for jobs in rounds(folder):
+        yield from everywhere(do, jobs)
+        ship(folder, out)

@@ -1,0 +1,65 @@
+"""The recipe of the shipped sweeps, in miniature."""
+
+import json
+import warnings
+
+import pytest
+from helpers import image_folder, save_pipeline
+from small_judge import save_judge
+
+from dislib.errors import DislibWarning
+from dislib.methods import METHODS
+from dislib.results import read_results
+from dislib.sheets import read_sheet
+from dislib.tiny import results
+
+WORDS = ["a b", "c d", "e f", "g h", "i j", "k l"]
+NAMES = ("base", "prompt", "leak")  # what needs no training
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    data = tmp_path / "data"
+    save_pipeline(data / "tiny-sd")
+    save_judge(data / "judge")
+    for split, seed in (("train", 0), ("test", 1)):
+        folder = image_folder(data / "styles" / "sketch" / split, 6, seed=seed)
+        rows = [{"file_name": f"{i:03d}.png", "text": text} for i, text in enumerate(WORDS)]
+        (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (data / "prompts").mkdir()
+    (data / "prompts" / "prompts.jsonl").write_text("\n".join(json.dumps({"prompt": p}) for p in WORDS))
+    monkeypatch.setenv("DISLIB_DATA", str(data))
+    sizes = {"STYLES": ("sketch",), "FULL": ("base", "leak"), "FEW": 8, "ALL": 12, "IMAGES_PER_PROMPT": 2}
+    sizes |= {"BATCH_SIZE": 4, "SHOWN": 2, "GUIDANCE": (1.0, 2.0, 3.0), "METHODS": {n: METHODS[n] for n in NAMES}}
+    few = results.examples
+    sizes |= {"examples": lambda pipe, style: few(pipe, style, n=6)}
+    sizes |= {"native": lambda: False, "hasten": lambda pipe: pipe}
+    kept = ("max_train_steps", "train_batch_size", "use_ema", "caption_dropout", "lr_scheduler")
+    sizes |= {"read": lambda _: {"settings": dict.fromkeys(kept, 1)}}
+    sizes |= {"everywhere": lambda work, jobs: map(work, jobs)}
+    for name, value in sizes.items():
+        monkeypatch.setattr(results, name, value)
+    warnings.simplefilter("ignore", DislibWarning)  # few pictures
+    return tmp_path
+
+
+def test_few_pictures_of_all_then_all_of_some_and_nothing_twice(small):
+    run = lambda: list(results.run(folder=small / "build" / "results", out=small / "out"))
+    swept = [(r["swept"], r["pictures a point"], r["new"]) for r in run()]
+    assert swept == [
+        *[("base", 8, True), ("base", 8, True), ("prompt", 8, True), ("leak", 8, True)],
+        *[("base", 12, True), ("leak", 12, True)],
+    ]
+    rows = read_results(small / "out" / "sweeps.csv")
+    n = {(r.method, r.guidance): r.n for r in rows if r.metric == "fid" and r.guidance}
+    assert n == {(m, w): 8 if m == "prompt" else 12 for m in NAMES for w in (1.0, 2.0, 3.0)}
+    assert all(r.value == 1 for r in rows if r.metric == "nfid" and r.method == "base")
+
+    strip, ballots = (read_sheet(small / "out" / kind / "sketch.webp") for kind in ("strips", "ballots"))
+    assert strip.rows == ballots.rows == list(NAMES) and strip.columns == [1.0, 2.0, 3.0]
+    assert len(ballots.columns) == 2 and set(ballots.columns) <= set(WORDS) and ballots.facts["guidance"] == 3.0
+    facts = json.loads((small / "out" / "sweeps.json").read_text())
+    assert facts["rounding"]["between"] == pytest.approx(0, abs=1e-3) and facts["precision"] == "float32"
+
+    text = (small / "out" / "sweeps.csv").read_text()
+    assert not any(record["new"] for record in run()) and (small / "out" / "sweeps.csv").read_text() == text
