@@ -134,11 +134,19 @@ def run(*, folder: Path, out: Path = Path("data/results")) -> Iterator[dict]:
                 for name, method in METHODS.items()
             ],
         )
+        write_results(make_folder(out) / "baselines.csv", table(folder))
+        write_json(out / "rates.json", json.loads((folder / "rates.json").read_text()))
+
+
+def table(folder: Path) -> list:
+    """The rows of all styles that have been measured."""
     rows = []
     for style in STYLES:
-        reference, point = Reference.of(style, load_judge()), lambda name: read_sweep(folder / style / "sweeps" / name)
-        rows += floors(reference, PICTURES)
-        for name in METHODS:
-            rows += measure(point(name), reference, method=name, base=point("base"))
-    write_results(make_folder(out) / "baselines.csv", rows)
-    write_json(out / "rates.json", json.loads((folder / "rates.json").read_text()))
+        sweeps = folder / style / "sweeps"
+        if all((sweeps / name).exists() for name in METHODS):
+            points = {name: read_sweep(sweeps / name, n=PICTURES) for name in METHODS}
+            reference = Reference.of(style, load_judge())
+            rows += floors(reference, PICTURES)
+            for name, found in points.items():
+                rows += measure(found, reference, method=name, base=points["base"])
+    return rows

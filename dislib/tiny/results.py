@@ -86,7 +86,7 @@ def do(job: Job) -> dict:
 def rounds(folder: Path) -> list[list[Job]]:
     """What is swept before the results are shipped again: first few pictures of every method, then all of some."""
     trained = folder.parent / "baselines"
-    job = lambda style, name, n: Job(style, name, n, trained, place(folder, style, name), GUIDANCE)  # noqa: E731
+    job = lambda style, name, n: Job(style, name, n, trained, place(folder, style, name), GUIDANCE)
     exact = job(STYLES[0], "base", FEW)._replace(out=folder / "base-float32", guidance=(2.0,), exact=True)
     others = [name for name in METHODS if name != "base"]
     few = [[job(style, name, FEW) for name in others] for style in STYLES]
@@ -127,7 +127,7 @@ def picture(folder: Path, style: str, name: str, weight: float, row: int):
 def ship_sheets(folder: Path, style: str, out: Path) -> None:
     """The strip and the ballots of a style."""
     names, shown = list(swept(folder, style)), sorted(plan().shown(SHOWN))
-    text = lambda row: plan().prompts[row // IMAGES_PER_PROMPT]  # noqa: E731
+    text = lambda row: plan().prompts[row // IMAGES_PER_PROMPT]
     facts, first = {"command": COMMAND, "style": style}, shown[0]
     strip = [[picture(folder, style, name, weight, first) for weight in GUIDANCE] for name in names]
     about = {**facts, "prompt": text(first), "seed": SEED + first}
