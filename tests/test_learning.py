@@ -5,30 +5,19 @@ import warnings
 
 import pytest
 import torch
-from helpers import image_folder, images, save_pipeline, shared_pipeline
-from small_judge import save_judge
+from helpers import images, shared_pipeline
+from small_course import WORDS, small_course
 
 from dislib.errors import DislibError, DislibWarning
 from dislib.learning import BOTH, METHODS, VARIANTS, Learnt, over_seeds, pick, read_learning, write_learning
 from dislib.tiny import learning, own_leak
 from dislib.training_set import TrainingSet
 
-WORDS = ["a b", "c d", "e f", "g h", "i j", "k l"]
 
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
-    """A folder as `data/`, with random models and a style of six pictures."""
-    data = tmp_path_factory.mktemp("data")
-    save_pipeline(data / "tiny-sd")
-    save_judge(data / "judge")
-    for split, seed in (("train", 0), ("test", 1)):
-        folder = image_folder(data / "styles" / "sketch" / split, 6, seed=seed)
-        rows = [{"file_name": f"{i:03d}.png", "text": text} for i, text in enumerate(WORDS)]
-        (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    (data / "prompts").mkdir()
-    (data / "prompts" / "prompts.jsonl").write_text("\n".join(json.dumps({"prompt": p}) for p in WORDS))
-    return data
+    return small_course(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture

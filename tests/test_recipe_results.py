@@ -4,8 +4,7 @@ import json
 import warnings
 
 import pytest
-from helpers import image_folder, save_pipeline
-from small_judge import save_judge
+from small_course import WORDS, small_course
 
 from dislib.errors import DislibWarning
 from dislib.methods import METHODS
@@ -13,21 +12,12 @@ from dislib.results import read_results
 from dislib.sheets import read_sheet
 from dislib.tiny import results
 
-WORDS = ["a b", "c d", "e f", "g h", "i j", "k l"]
 NAMES = ("base", "prompt", "leak")  # what needs no training
 
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    data = tmp_path / "data"
-    save_pipeline(data / "tiny-sd")
-    save_judge(data / "judge")
-    for split, seed in (("train", 0), ("test", 1)):
-        folder = image_folder(data / "styles" / "sketch" / split, 6, seed=seed)
-        rows = [{"file_name": f"{i:03d}.png", "text": text} for i, text in enumerate(WORDS)]
-        (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    (data / "prompts").mkdir()
-    (data / "prompts" / "prompts.jsonl").write_text("\n".join(json.dumps({"prompt": p}) for p in WORDS))
+    data = small_course(tmp_path / "data")
     monkeypatch.setenv("DISLIB_DATA", str(data))
     sizes = {"STYLES": ("sketch",), "FULL": ("base", "leak"), "FEW": 8, "ALL": 12, "IMAGES_PER_PROMPT": 2}
     sizes |= {"BATCH_SIZE": 4, "SHOWN": 2, "GUIDANCE": (1.0, 2.0, 3.0), "METHODS": {n: METHODS[n] for n in NAMES}}

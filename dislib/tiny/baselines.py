@@ -1,6 +1,7 @@
 """All methods on all drawn styles, same images, same budget: `python -m dislib.tiny baselines`.
 
-1. Rates: every training is begun with each of its three learning rates on one style; the one with the lowest FID stays.
+1. Rates: every training is begun with each of its three learning rates on one style; the one with the lowest FID stays
+   (the mean FID, where several methods sample from one training).
    All trainings keep a moving average of their weights (`use_ema`), which is what is looked at: the latest weights of a
    U-Net this small jump about, and FIDs of two neighbouring steps differ by more than those of two methods.
 2. Trainings: each once on every style, with that rate.
@@ -17,6 +18,7 @@ import shutil
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import mean
 from typing import Callable, Iterator
 
 import torch
@@ -35,7 +37,7 @@ from ..world import STYLES
 from .fast import hasten
 
 RATE_STYLE = "sketch"
-STEPS, RATE_STEPS, GUIDANCE, PICTURES = 1000, 400, 2.0, 200
+STEPS, RATE_STEPS, CHECKPOINT, GUIDANCE, PICTURES = 1000, 400, 200, 2.0, 200
 MEDIUM = {  # the word of the base's training captions that comes nearest to each style
     "sketch": "pencil drawing",
     "sticker": "poster",
@@ -56,7 +58,7 @@ def train_one(job: tuple[str, str, float, int, Path]) -> dict:
     done = read(out) if out.exists() else None
     if done is None or done["settings"]["max_train_steps"] < steps:
         pipe = load_pipeline("tiny", device="cpu")
-        options = {"max_train_steps": steps, "checkpointing_steps": 200, "use_ema": True}
+        options = {"max_train_steps": steps, "checkpointing_steps": CHECKPOINT, "use_ema": True}
         for _ in train(pipe, examples(pipe, style), training, out=out, rate=rate, **options):
             pass
     losses = read(out)["losses"]
@@ -91,10 +93,9 @@ def everywhere(work: Callable[[tuple], dict], jobs: list[tuple]) -> Iterator[dic
         yield from pool.map(work, jobs)
 
 
-def own_method(training: str) -> str:
-    """The method that shows a training off: started as it was trained."""
-    matched = f"{training}-matched"
-    return matched if matched in METHODS else training
+def shown_by(training: str) -> list[str]:
+    """The methods that sample from a training's U-Net."""
+    return [name for name, method in METHODS.items() if method.training == training]
 
 
 def choose_rates(folder: Path) -> Iterator[dict]:
@@ -102,18 +103,18 @@ def choose_rates(folder: Path) -> Iterator[dict]:
     tried = [(name, rate) for name, way in TRAININGS.items() for rate in way.rates]
     where = {(name, rate): folder / "rates" / f"{name}-{rate:g}" for name, rate in tried}
     yield from everywhere(train_one, [(RATE_STYLE, name, rate, RATE_STEPS, where[name, rate]) for name, rate in tried])
+    shown = [(name, rate, method) for name, rate in tried for method in shown_by(name)]
     jobs = [
-        (RATE_STYLE, own_method(name), where[name, rate], folder / "rates" / f"{name}-{rate:g}" / "sweep")
-        for name, rate in tried
+        (RATE_STYLE, method, where[name, rate], where[name, rate] / f"sweep-{method}") for name, rate, method in shown
     ]
-    found: dict[str, dict] = {}
-    for (name, rate), job, record in zip(tried, jobs, everywhere(paint_one, jobs)):
-        found.setdefault(name, {})[f"{rate:g}"] = fid_of(RATE_STYLE, job[-1])
-        yield record | {"rate": rate, "fid": found[name][f"{rate:g}"]}
-    best = {name: float(min(fids, key=fids.get)) for name, fids in found.items()}
+    found: dict[str, dict] = {name: {f"{rate:g}": {} for rate in TRAININGS[name].rates} for name in TRAININGS}
+    for (name, rate, method), job, record in zip(shown, jobs, everywhere(paint_one, jobs)):
+        found[name][f"{rate:g}"][method] = fid_of(RATE_STYLE, job[-1])
+        yield record | {"rate": rate, "fid": found[name][f"{rate:g}"][method]}
+    best = {name: float(min(fids, key=lambda rate: mean(fids[rate].values()))) for name, fids in found.items()}
     for name, rate in best.items():  # and go on from there
         shutil.copytree(where[name, rate], folder / RATE_STYLE / name, dirs_exist_ok=True,
-                        ignore=shutil.ignore_patterns("sweep"))
+                        ignore=shutil.ignore_patterns("sweep-*"))
     choice = {"style": RATE_STYLE, "steps": RATE_STEPS, "guidance": GUIDANCE, "pictures": PICTURES}
     write_json(folder / "rates.json", {**choice, "fid": found, "chosen": best})
 
@@ -124,7 +125,7 @@ def run(*, folder: Path, out: Path = Path("data/results")) -> Iterator[dict]:
     if not (folder / "rates.json").exists():
         yield from choose_rates(folder)
     rates = json.loads((folder / "rates.json").read_text())["chosen"]
-    for style in STYLES:
+    for count, style in enumerate(STYLES, 1):
         tuned = lambda name: folder / style / name  # noqa: B023, E731
         yield from everywhere(train_one, [(style, name, rates[name], STEPS, tuned(name)) for name in TRAININGS])
         yield from everywhere(
@@ -134,19 +135,17 @@ def run(*, folder: Path, out: Path = Path("data/results")) -> Iterator[dict]:
                 for name, method in METHODS.items()
             ],
         )
-        write_results(make_folder(out) / "baselines.csv", table(folder))
+        write_results(make_folder(out) / "baselines.csv", table(folder, STYLES[:count]))
         write_json(out / "rates.json", json.loads((folder / "rates.json").read_text()))
 
 
-def table(folder: Path) -> list:
-    """The rows of all styles that have been measured."""
+def table(folder: Path, styles: tuple) -> list:
+    """The rows of the styles that have been measured."""
     rows = []
-    for style in STYLES:
-        sweeps = folder / style / "sweeps"
-        if all((sweeps / name).exists() for name in METHODS):
-            points = {name: read_sweep(sweeps / name, n=PICTURES) for name in METHODS}
-            reference = Reference.of(style, load_judge())
-            rows += floors(reference, PICTURES)
-            for name, found in points.items():
-                rows += measure(found, reference, method=name, base=points["base"])
+    for style in styles:
+        points = {name: read_sweep(folder / style / "sweeps" / name, n=PICTURES) for name in METHODS}
+        reference = Reference.of(style, load_judge())
+        rows += floors(reference, PICTURES)
+        for name, found in points.items():
+            rows += measure(found, reference, method=name, base=points["base"])
     return rows

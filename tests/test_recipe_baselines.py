@@ -1,0 +1,49 @@
+"""The recipe of the baselines, in miniature: two methods, two rates."""
+
+import json
+import warnings
+
+import pytest
+from small_course import small_course
+
+from dislib.errors import DislibWarning
+from dislib.methods import METHODS, TRAININGS
+from dislib.results import read_results
+from dislib.tiny import baselines
+from dislib.training_set import TrainingSet
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    data = small_course(tmp_path / "data")
+    monkeypatch.setenv("DISLIB_DATA", str(data))
+    style = TRAININGS["style"].__class__("style", (1e-4, 1e-3))
+    sizes = {"STEPS": 3, "RATE_STEPS": 2, "CHECKPOINT": 2, "PICTURES": 6, "STYLES": ("sketch",), "TRAININGS": {"style": style}}
+    sizes |= {"METHODS": {name: METHODS[name] for name in ("base", "style", "style-matched")}}
+    sizes |= {"hasten": lambda pipe: pipe, "everywhere": lambda work, jobs: map(work, jobs)}
+    few = lambda pipe, style: TrainingSet.from_folder(pipe, data / "styles" / style / "train", n=6)
+    for name, value in {**sizes, "examples": few}.items():
+        monkeypatch.setattr(baselines, name, value)
+    warnings.simplefilter("ignore", DislibWarning)  # few pictures
+    return tmp_path
+
+
+def test_rates_are_chosen_once_and_the_trainings_go_on_from_them(small):
+    run = lambda: list(baselines.run(folder=small / "build" / "baselines", out=small / "out"))
+    first = run()
+    assert [r["rate"] for r in first if "trained" in r] == [1e-4, 1e-3, first[6]["rate"]]
+    choice = json.loads((small / "out" / "rates.json").read_text())
+    fids = choice["fid"]["style"]
+    best = min(fids, key=lambda rate: fids[rate]["style"] + fids[rate]["style-matched"])
+    assert choice["chosen"]["style"] == float(best) and len(fids) == 2
+
+    record = json.loads((small / "build" / "baselines" / "sketch" / "style" / "training.json").read_text())
+    assert len(record["losses"]) == 3 and record["settings"]["use_ema"]
+    tried = small / "build" / "baselines" / "rates" / f"style-{choice['chosen']['style']:g}" / "training.json"
+    assert json.loads(tried.read_text())["losses"] == record["losses"][:2]
+
+    rows = read_results(small / "out" / "baselines.csv")
+    assert {r.method for r in rows} == {"base", "style", "style-matched"}
+    assert all(r.value == 1 for r in rows if r.method == "base" and r.metric == "nfid")
+    again = run()
+    assert not any(record.get("new pictures") for record in again) and len(again) == 4
