@@ -55,15 +55,15 @@ class Method:
 
 
 FULL, LORA = (1e-4, 3e-4, 1e-3), (1e-3, 3e-3, 1e-2)
-DREAMBOOTH = "{} in " + TOKEN + " style"
+DREAMBOOTH = TOKEN + " style {}"  # in front, where a causal text encoder lets it colour every word behind it
 
 TRAININGS = {
     "plain": Training("white", FULL),
     "offset": Training("offset", FULL),
     "dreambooth": Training("white", FULL, template=DREAMBOOTH, preserve=100),
-    "lora": Training("white", LORA, rank=16),
+    "lora": Training("white", LORA, rank=8),
     "style": Training("style", FULL),
-    "style-lora": Training("style", LORA, rank=16),
+    "style-lora": Training("style", LORA, rank=8),
 }
 
 METHODS = {

@@ -10,7 +10,12 @@ from .errors import DislibWarning, TrainingError, shorten
 
 FULL_RATE, LORA_RATE = 1e-5, 1e-4  # what diffusers' examples use for Stable Diffusion
 # Attention, as diffusers' LoRA script; and the two convolutions through which noise enters and leaves the U-Net.
-LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "conv_in", "conv_out")
+# All layers of a U-Net that hold more than a scale. A LoRA on attention alone hardly learns a shift of the noise, and
+# with conv_in and conv_out it still lags far behind (docs/methods.md).
+LORA_TARGETS = (
+    *("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out", "time_emb_proj"),
+    *("conv_in", "conv_out", "conv1", "conv2", "conv_shortcut", "conv"),
+)
 PRECISIONS = ("no", "fp16", "bf16")
 # May differ between a run and its resumption: none of them changes a step that has been made.
 FREE = frozenset(
@@ -38,7 +43,7 @@ class Settings:
         max_grad_norm: gradients longer than this are shortened to it.
         mixed_precision: "no", "fp16" or "bf16"; None takes "fp16" on CUDA and "no" elsewhere.
         rank: of a LoRA; None trains all weights of the U-Net.
-        lora_targets: names of the layers that get one; by default attention, conv_in and conv_out.
+        lora_targets: names of the layers that get one; by default attention, feed-forward and all convolutions.
         caption_dropout: share of captions left empty, so that classifier-free guidance keeps working.
         noise_offset: strength of the random constant a channel in noise="offset".
         prior_loss_weight: of the images to be preserved (DreamBooth).
