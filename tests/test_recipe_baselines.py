@@ -9,7 +9,7 @@ from small_course import small_course
 from dislib.errors import DislibWarning
 from dislib.methods import METHODS, TRAININGS
 from dislib.results import read_results
-from dislib.tiny import baselines
+from dislib.tiny import baselines, lora_layers
 from dislib.training_set import TrainingSet
 
 
@@ -47,3 +47,20 @@ def test_rates_are_chosen_once_and_the_trainings_go_on_from_them(small):
     assert all(r.value == 1 for r in rows if r.method == "base" and r.metric == "nfid")
     again = run()
     assert not any(record.get("new pictures") for record in again) and len(again) == 4
+
+
+def test_the_layers_of_a_lora_are_compared(small, monkeypatch):
+    for name in ("examples", "everywhere", "PICTURES"):
+        monkeypatch.setattr(lora_layers, name, getattr(baselines, name))
+    monkeypatch.setattr(lora_layers, "RATE_STEPS", 1)
+    rates = small / "build" / "baselines" / "rates.json"
+    rates.parent.mkdir(parents=True)
+    rates.write_text('{"chosen": {"style-lora": 0.001}}')
+    monkeypatch.setitem(baselines.METHODS, "style-lora", METHODS["style-lora"])
+    monkeypatch.setitem(baselines.METHODS, "style-lora-matched", METHODS["style-lora-matched"])
+    list(lora_layers.run(folder=small / "build" / "lora_layers", out=small / "out"))
+    found = json.loads((small / "out" / "lora_layers.json").read_text())["layers"]
+    sizes = [numbers["megabytes in float32"] for numbers in found.values()]
+    assert list(found) == list(lora_layers.LAYERS) and sizes == sorted(set(sizes))
+    for numbers in found.values():
+        assert numbers["style-lora"]["fid"] > 0 and numbers["style-lora-matched"]["clip"] > -100
