@@ -120,3 +120,40 @@ def verdict(found, metric):
         worse = sign * (number.value - intact.value) > 0
         told[name] = ("worse" if worse else "better") if apart else "blind"
     return told
+
+
+def verdict_figure(found, *, title=None):
+    """A case a row, a metric a column: its value, and in colour whether the metric saw the damage.
+
+    Args:
+        found: of `measure_cases`.
+    """
+    from .plots import COLOURS, INK, PAPER, CourseFigure, style
+
+    verdicts = {metric: verdict(found, metric) for metric in METRICS}
+    grounds = {"worse": COLOURS[4], "better": COLOURS[5], "blind": PAPER}
+    with style():
+        fig = CourseFigure(figsize=(8.4, 0.42 * len(found) + 1.2), layout="constrained")
+        ax = fig.add_subplot()
+    for y, (name, numbers) in enumerate(found.items()):
+        for x, metric in enumerate(METRICS):
+            told = verdicts[metric][name]
+            ax.axvspan(x - 0.48, x + 0.48, *_share(y, len(found)), color=grounds[told], lw=0)
+            value = f"{numbers[metric].value:.{2 if metric in ('kid', 'mmd') else 1}f}".replace("-0.00", "0.00")
+            bold = "bold" if told != "blind" else "normal"
+            ax.text(x, y, value, ha="center", va="center", weight=bold, color=INK)
+    ax.set(xlim=(-0.5, len(METRICS) - 0.5), ylim=(len(found) - 0.5, -0.5))
+    ax.set_xticks(range(len(METRICS)), ["FID", "KID", "MMD", "CLIP score"])
+    ax.set_yticks(range(len(found)), list(found))
+    ax.tick_params(length=0, labeltop=True, labelbottom=False)
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    ax.set_title(title or "Orange: this metric calls it worse. No colour: it sees no difference.", pad=28)
+    seen = {metric: [name for name, told in verdicts[metric].items() if told != "blind"] for metric in METRICS}
+    fig.alt = "; ".join(f"{metric} sees {', '.join(names) or 'nothing'}" for metric, names in seen.items())
+    return fig
+
+
+def _share(row, rows):
+    """Bottom and top of a row, as shares of the axes' height."""
+    return 1 - (row + 0.95) / rows, 1 - (row + 0.05) / rows

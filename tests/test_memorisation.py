@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dislib.blind_spots import INTACT, cases, measure_cases, shifted, shipped_pictures, verdict
+from dislib.blind_spots import INTACT, cases, measure_cases, shifted, shipped_pictures, verdict, verdict_figure
 from dislib.errors import DislibError
 from dislib.judge import load_judge
 from dislib.memorisation import copying
+from dislib.plots import png_bytes
 from dislib.results import Reference
 
 
@@ -59,6 +60,8 @@ def test_no_metric_sees_everything(judge):
     # What the CLIP score cannot see: style and variety.
     assert clip["wrong content"] == "worse"
     assert clip["wrong style"] == clip["ten pictures, over and over"] == "blind"
+    fig = verdict_figure(found)
+    assert len(png_bytes(fig)) <= 150_000 and "clip sees blurred" in fig.alt
 
 
 def test_a_shift_goes_round_and_unknown_styles_are_named():
