@@ -55,7 +55,7 @@ class Method:
 
 
 FULL, LORA = (1e-4, 3e-4, 1e-3), (1e-3, 3e-3, 1e-2)
-DREAMBOOTH = TOKEN + " style {}"  # in front, where a causal text encoder lets it colour every word behind it
+DREAMBOOTH = TOKEN + " style {}"  # in front: a causal text encoder then lets it colour every word
 
 TRAININGS = {
     "plain": Training("white", FULL),
@@ -74,6 +74,7 @@ METHODS = {
     "plain-leak": Method("plain fine-tuning, signal leak", "plain", "leak"),
     "offset": Method("offset noise", "offset"),
     "dreambooth": Method("DreamBooth", "dreambooth", template=DREAMBOOTH),
+    "dreambooth-leak": Method("DreamBooth, signal leak", "dreambooth", "leak", template=DREAMBOOTH),
     "lora": Method("LoRA", "lora"),
     "style": Method("Diffusion in Style", "style", "paper"),
     "style-matched": Method("Diffusion in Style, matched start", "style", "matched"),

@@ -142,6 +142,8 @@ class Settings:
         fixed = set(mine) - FREE
         if self.lr_scheduler.startswith("constant"):
             fixed -= {"max_train_steps"}  # a longer run begins as the shorter one did
+        if self.rank is None:
+            fixed -= {"lora_targets"}
         return sorted(name for name in fixed if mine[name] != theirs.get(name))
 
 

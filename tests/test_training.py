@@ -516,3 +516,9 @@ def test_white_start_stays_white_for_a_tuned_model(prior):
     white, own = (next(generate(pipe, ["a"], [3], steps=2, start=start))[0].latent for start in ("white", None))
     given = next(generate(pipe, ["a"], [3], steps=2, start=white_noise([3], prior.shape)))[0].latent
     assert torch.equal(white, given) and not torch.allclose(white, own)
+
+
+def test_layers_of_a_lora_matter_only_where_there_is_one():
+    theirs = Settings(lora_targets=("to_q",)).to_json()
+    assert Settings().differences(theirs) == []
+    assert Settings(rank=4).differences({**theirs, "rank": 4}) == ["lora_targets"]

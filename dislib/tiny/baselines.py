@@ -23,6 +23,7 @@ from typing import Callable, Iterator
 
 import torch
 
+from ..checkpoints import checkpoints
 from ..datasets import read_prompts
 from ..evaluation import read_sweep, sweep
 from ..files import make_folder, write_json
@@ -112,9 +113,10 @@ def choose_rates(folder: Path) -> Iterator[dict]:
         found[name][f"{rate:g}"][method] = fid_of(RATE_STYLE, job[-1])
         yield record | {"rate": rate, "fid": found[name][f"{rate:g}"][method]}
     best = {name: float(min(fids, key=lambda rate: mean(fids[rate].values()))) for name, fids in found.items()}
-    for name, rate in best.items():  # and go on from there
-        shutil.copytree(where[name, rate], folder / RATE_STYLE / name, dirs_exist_ok=True,
-                        ignore=shutil.ignore_patterns("sweep-*"))
+    for name, rate in best.items():
+        if checkpoints(where[name, rate]):  # and go on from there
+            ignore = shutil.ignore_patterns("sweep-*")
+            shutil.copytree(where[name, rate], folder / RATE_STYLE / name, dirs_exist_ok=True, ignore=ignore)
     choice = {"style": RATE_STYLE, "steps": RATE_STEPS, "guidance": GUIDANCE, "pictures": PICTURES}
     write_json(folder / "rates.json", {**choice, "fid": found, "chosen": best})
 
