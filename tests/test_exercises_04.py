@@ -1,0 +1,59 @@
+"""The checks of lesson 04: right answers pass, typical mistakes are named."""
+
+import math
+
+import pytest
+
+from dislib import exercises_04
+from dislib.results import Row
+
+
+@pytest.mark.parametrize(
+    "function, state, message",
+    [
+        (lambda m, s, n, t: (m - n) ** 2 + (s - t) ** 2, "right", "with vectors"),
+        (lambda m, s, n, t: (m - n) ** 2 + s**2 + t**2 - 2 * (s * s * t * t) ** 0.5, "right", "with vectors"),
+        (lambda m, s, n, t: (m - n) ** 2, "wrong", "spreads are missing"),
+        (lambda m, s, n, t: (s - t) ** 2, "wrong", "means are missing"),
+        (lambda m, s, n, t: ((m - n) ** 2 + (s - t) ** 2) ** 0.5, "wrong", "no root"),
+        (lambda m, s, n, t: (m - n) ** 2 + (s**2 - t**2) ** 2, "wrong", "not variances"),
+        (lambda m, s, n, t: abs(m - n) + abs(s - t), "wrong", "squared before"),
+        (lambda m, s, n, t: (m - n) ** 2 + s**2 + t**2, "wrong", "last term"),
+        (lambda m, s, n, t: 7.0, "wrong", "plus that of"),
+        (lambda m, s, n, t: ..., "open", "dots"),
+        (lambda m, s, n, t: "near", "wrong", "One number"),
+        (lambda m, s, n, t: math.nan, "wrong", "not finite"),
+        (lambda m, s: 0, "wrong", "TypeError"),
+    ],
+)
+def test_frechet(function, state, message):
+    verdict = exercises_04.check_frechet(function)
+    assert verdict.state == state and message in verdict.text
+
+
+def row(guidance, value, **changed):
+    made = Row("plain", "sketch", guidance, "nfid", value, value - 0.1, value + 0.1, 800)
+    return made._replace(**changed)
+
+
+ROWS = [row(1.0, 0.9), row(2.0, 0.4), row(3.0, 0.55), row(7.0, 0.1, method="style"), row(None, 0.0)]
+
+
+@pytest.mark.parametrize(
+    "answer, state, message",
+    [(2, "right", "0.40 at w = 2"), (3, "right", "bands overlap"), (1, "wrong", "whole curve"), (7, "wrong", "1, 2, 3"),
+     (..., "open", "dots"), ("two", "wrong", "One number")],
+)  # fmt: skip
+def test_lowest(answer, state, message):
+    verdict = exercises_04.check_lowest(answer, ROWS, method="plain", style="sketch")
+    assert verdict.state == state and message in verdict.text
+
+
+@pytest.mark.parametrize(
+    "answer, state, message",
+    [(math.log(3), "right", "log(30/10)"), (0.75, "wrong", "share of wins"), (3.0, "wrong", "logarithm"),
+     (-math.log(3), "wrong", "sign"), (math.log10(3), "wrong", "natural"), (9, "wrong", "solve"), (None, "open", "dots")],
+)  # fmt: skip
+def test_strength(answer, state, message):
+    verdict = exercises_04.check_strength(answer, 30, 10)
+    assert verdict.state == state and message in verdict.text
