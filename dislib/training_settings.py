@@ -10,8 +10,8 @@ from .errors import DislibWarning, TrainingError, shorten
 
 FULL_RATE, LORA_RATE = 1e-5, 1e-4  # what diffusers' examples use for Stable Diffusion
 # Attention, as diffusers' LoRA script; and the two convolutions through which noise enters and leaves the U-Net.
-# All layers of a U-Net that hold more than a scale. A LoRA on attention alone hardly learns a shift of the noise, and
-# with conv_in and conv_out it still lags far behind (docs/methods.md).
+# All layers of a U-Net that hold more than a scale. A LoRA on attention alone cannot learn a shift of the noise, and with
+# conv_in and conv_out it still lags behind (docs/methods.md).
 LORA_TARGETS = (
     *("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out", "time_emb_proj"),
     *("conv_in", "conv_out", "conv1", "conv2", "conv_shortcut", "conv"),
