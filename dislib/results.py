@@ -213,6 +213,30 @@ def _same_of_base(point, base, weight):
     return theirs.pooled[[place[row] for row in point.rows.tolist()]]
 
 
+def standings(rows, *, style, guidance, metric="fid"):
+    """The methods at a guidance weight, best first, each with its place.
+
+    A method's place is one more than the number of methods that are better beyond doubt (bands apart), so several may
+    share the first place.
+
+    Args:
+        rows: of `measure` or `read_results`.
+
+    Returns:
+        list of (place, Row).
+
+    Raises:
+        DislibError: nothing of the kind was measured.
+    """
+    sign = -1 if metric == "clip" else 1
+    found = [row for row in rows if (row.style, row.guidance, row.metric) == (style, guidance, metric)]
+    if not found:
+        raise DislibError(f"there is no {metric} of {shorten(style)!r} at w = {guidance:g} in these results")
+    better = lambda a, b: a.high < b.low if sign == 1 else a.low > b.high
+    places = [1 + sum(better(other, row) for other in found) for row in found]
+    return sorted(zip(places, found), key=lambda pair: sign * pair[1].value)
+
+
 # --- the table --------------------------------------------------------------------------------------------------
 
 

@@ -69,7 +69,21 @@ def read_sheet(path):
         if left or above:
             raise ValueError(f"{canvas.width} x {canvas.height} px are no {len(rows)} x {len(columns)} pictures")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
-        raise DislibError(f"the sheet {path} cannot be read ({shorten(error)}); get data/ of the course again") from error
+        raise DislibError(
+            f"the sheet {path} cannot be read ({shorten(error)}); get data/ of the course again"
+        ) from error
     box = lambda x, y: (x * width, y * height, (x + 1) * width, (y + 1) * height)
     images = [[canvas.crop(box(x, y)) for x in range(len(columns))] for y in range(len(rows))]
     return Sheet(rows, columns, images, facts)
+
+
+def by_style(sheets):
+    """From style to Sheet, of such a dict or of one Sheet that knows its style.
+
+    Raises:
+        DislibError: there are none.
+    """
+    sheets = {sheets.facts.get("style", "style"): sheets} if isinstance(sheets, Sheet) else dict(sheets)
+    if not sheets:
+        raise DislibError("no sheets are given; read some by read_sheet(data_dir() / 'results' / ...)")
+    return sheets

@@ -15,7 +15,7 @@ from dislib.evaluation import Point
 from dislib.judge import both_features, fingerprint, load_judge, looked_at_by, open_picture
 from dislib.metrics import fid, kid, mmd
 from dislib.models import data_dir
-from dislib.results import Reference, Row, floors, measure, read_results, write_results
+from dislib.results import Reference, Row, floors, measure, read_results, standings, write_results
 from dislib.tiny import references
 
 META = {"judge": "small", "judge_fingerprint": "0", "features": "judge", "prompts": ["a"], "seed": 0,
@@ -315,3 +315,14 @@ def test_a_table_edited_by_hand_is_refused_by_line(tmp_path, text, words):
         read_results(path)
     with pytest.raises(DislibError, match="cannot read the results"):
         read_results(tmp_path / "nothing.csv")
+
+
+def test_standings_share_a_place_where_bands_overlap():
+    row = lambda method, value, metric="fid": Row(method, "comic", 2.0, metric, value, value - 3, value + 3, 200)
+    rows = [row("c", 30.0), row("a", 10.0), row("b", 14.0), row("x", 1.0, "kid"), row("d", 34.0)]
+    found = standings(rows, style="comic", guidance=2)
+    assert [(place, r.method) for place, r in found] == [(1, "a"), (1, "b"), (3, "c"), (3, "d")]
+    scores = [row("a", 60.0, "clip"), row("b", 70.0, "clip")]
+    assert [(p, r.method) for p, r in standings(scores, style="comic", guidance=2, metric="clip")] == [(1, "b"), (2, "a")]
+    with pytest.raises(DislibError, match="no fid of 'neon' at w = 2"):
+        standings(rows, style="neon", guidance=2)
