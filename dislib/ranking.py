@@ -97,7 +97,7 @@ def bradley_terry(votes, *, prior=PRIOR, by=None, draws=200, seed=0):
 def fit(wins, *, prior):
     """Strengths `(..., m)` of tables of wins `(..., m, m)`, on average 0.
 
-    A step: p_i <- (W_i + prior) / (sum_j n_ij / (p_i + p_j) + 2 prior / (p_i + 1)), where the imaginary method's p is 1.
+    A step: p_i <- (W_i + prior) / (sum_j n_ij / (p_i + p_j) + 2 prior / (p_i + 1)); the imaginary method has p = 1.
     """
     games, won = wins + np.swapaxes(wins, -1, -2), wins.sum(axis=-1) + prior
     log_p = np.zeros(won.shape)

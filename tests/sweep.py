@@ -22,7 +22,7 @@ def stops(control, texts):
         return [control.min, (control.min + control.max) // 2, control.max]
     if isinstance(control, widgets.FloatSlider):
         return [control.min, (control.min + control.max) / 2, control.max]
-    if isinstance(control, (widgets.ToggleButtons, widgets.Dropdown)):
+    if isinstance(control, (widgets.ToggleButtons, widgets.Dropdown, widgets.SelectionSlider)):
         return [option[1] if isinstance(option, tuple) else option for option in control.options]
     if isinstance(control, widgets.Checkbox):
         return [True, False]

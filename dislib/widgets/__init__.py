@@ -1,14 +1,26 @@
 """Widgets to play with.
 
 *Same latent*, a guessing game; *Paint the latent*, sliders on the initial latent; *Forward process*, a picture on its
-way into white and into style noise; *Style mixer*, weights for the mean and the spread of several priors.
+way into white and into style noise; *Style mixer*, weights for the mean and the spread of several priors; *Guidance
+strip*, all methods at one guidance weight; *FID liar*, FID of N faultless pictures; *Which is closer?*, a blind vote.
 
 Whatever they compute is a plain function; callbacks only call it.
 """
 
+from .fid_liar import FidLiar
 from .forward_process import ForwardProcess
+from .guidance_strip import GuidanceStrip
 from .paint_latent import PaintTheLatent
 from .same_latent import SameLatent
 from .style_mixer import StyleMixer
+from .vote import WhichIsCloser
 
-__all__ = ["ForwardProcess", "PaintTheLatent", "SameLatent", "StyleMixer"]
+__all__ = [
+    "FidLiar",
+    "ForwardProcess",
+    "GuidanceStrip",
+    "PaintTheLatent",
+    "SameLatent",
+    "StyleMixer",
+    "WhichIsCloser",
+]

@@ -118,6 +118,6 @@ def _weights(sheets):
     for style, other in zip(sheets, weights):
         if other != weights[0]:
             raise DislibError(
-                f"the sheet of {style!r} has the weights {other}, and the first one {weights[0]}; give sheets of the same"
+                f"the sheet of {style!r} has the weights {other}, the first one {weights[0]}; give sheets of the same"
             )
     return weights[0]
