@@ -64,7 +64,8 @@ def bradley_terry(votes, *, prior=PRIOR, by=None, draws=200, seed=0):
     The likelihood's maximum, found by Hunter's minorise-maximise steps (Hunter 2004, Annals of Statistics 32); "can't
     say" is half a win for each. The prior keeps methods finite that always or never won: each gets `prior` wins and as
     many losses against an imaginary method of average strength. It pulls all a little to the middle. The 95 % bands
-    draw voters, or single votes, with replacement, and are centred on the value.
+    draw voters, or single votes, with replacement, and are centred on the value. They are never narrower than the
+    likelihood's curvature allows: of few votes, drawing alone promises too much (of 12, 82 % instead of 95 %).
 
     Args:
         votes: list of Vote, on one question.
@@ -89,6 +90,8 @@ def bradley_terry(votes, *, prior=PRIOR, by=None, draws=200, seed=0):
         counts = draw_counts(blocks, draws=draws, seed=seed)
         drawn = fit(np.tensordot(counts, table, axes=1), prior=prior)
         low, high = np.array([band(value, some)[1:] for value, some in zip(values, drawn.T)]).T
+        least = 1.96 * standard_errors(table.sum(axis=0), prior=prior)
+        low, high = np.minimum(low, values - least), np.maximum(high, values + least)
     shown = (table + table.transpose(0, 2, 1)).sum(axis=(0, 2)).astype(int)
     found = map(Standing, names, values.tolist(), low.tolist(), high.tolist(), shown.tolist())
     return sorted(found, key=lambda standing: -standing.strength)
@@ -99,6 +102,22 @@ def fit(wins, *, prior):
 
     A step: p_i <- (W_i + prior) / (sum_j n_ij / (p_i + p_j) + 2 prior / (p_i + 1)); the imaginary method has p = 1.
     """
+    s = _maximum(wins, prior)
+    return s - s.mean(axis=-1, keepdims=True)
+
+
+def standard_errors(wins, *, prior):
+    """Of the strengths `(m,)` that `fit` finds, from the curvature of the likelihood with its prior (not 0)."""
+    s, games = _maximum(wins, prior), wins + wins.T
+    won, over_average = (1 / (1 + np.exp(-x)) for x in (s[:, None] - s[None], s))
+    weight = games * won * (1 - won)
+    curvature = np.diag(weight.sum(axis=1) + 2 * prior * over_average * (1 - over_average)) - weight
+    centre = np.eye(len(s)) - 1 / len(s)
+    return np.sqrt(np.diag(centre @ np.linalg.inv(curvature) @ centre))
+
+
+def _maximum(wins, prior):
+    """Strengths `(..., m)`, the imaginary method's being 0; without a prior, 0 on average."""
     games, won = wins + np.swapaxes(wins, -1, -2), wins.sum(axis=-1) + prior
     log_p = np.zeros(won.shape)
     for _ in range(MOST_STEPS):
@@ -110,7 +129,7 @@ def fit(wins, *, prior):
         moved, log_p = np.abs(new - log_p).max(), new
         if moved < TOLERANCE:
             break
-    return log_p - log_p.mean(axis=-1, keepdims=True)
+    return log_p
 
 
 def _check_votes(votes, prior, by):

@@ -253,3 +253,46 @@ def test_style_mixer_by_keyboard(open_notebook):
     wait_for_change(page, picture, before)
     page.get_by_text("mu 0% : 100%, sigma 50% : 50%").wait_for()
     assert page.get_by_role("alert").count() == 0
+
+
+SHEETS = """
+from dislib import data_dir, widgets
+from dislib.datasets import list_images, load_image
+from dislib.sheets import Sheet
+files = list_images(data_dir() / "styles" / "sketch" / "train").files
+pictures = [load_image(file, 128) for file in files[:12]]
+rows = [pictures[:4], pictures[4:8], pictures[8:]]
+"""
+
+
+def test_guidance_strip_by_keyboard(open_notebook):
+    sheet = "strip = Sheet(['base', 'plain', 'style'], [1, 3, 7, 20], rows, {'style': 'sketch', 'prompt': 'a cat'})"
+    page = open_notebook(SHEETS + sheet, "widgets.GuidanceStrip(strip, weight=7)")
+    pictures = page.locator("img.widget-image")
+    pictures.last.wait_for()
+    assert pictures.count() == 3
+    before = pictures.last.evaluate(PIXELS)
+    page.locator(".widget-slider", has_text="Guidance w").get_by_role("slider").focus()
+    page.keyboard.press("End")
+    wait_for_change(page, pictures.last, before)
+    page.get_by_text("w = 20, sketch").wait_for()
+    page.get_by_text("Diffusion in Style").wait_for()
+    assert page.get_by_role("alert").count() == 0
+
+
+def test_a_blind_vote_by_keyboard(open_notebook):
+    sheet = "ballots = Sheet(['base', 'plain', 'lora'], ['a cat', 'a boat', 'a tree', 'a car'], rows, {'style': 'sketch'})"
+    options = "examples={'sketch': pictures}, count=6, pause=0"
+    page = open_notebook(SHEETS + sheet, f"widgets.WhichIsCloser(ballots, 'Ann', {options})")
+    page.get_by_text("0 of 6 answered").wait_for()
+    assert page.get_by_text("fine-tuning").count() == 0
+    buttons = [page.locator("button.widget-button", has_text=text) for text in ("Left", "Can't say", "Right")]
+    for k in range(6):
+        buttons[k % 3].focus()
+        page.keyboard.press("Enter" if k % 2 else "Space")
+        page.get_by_text(f"{k + 1} of 6 answered").wait_for()
+    page.get_by_text("Here is who was behind the pictures").wait_for()
+    page.get_by_text("from first to last").wait_for()
+    assert page.locator("img.widget-image").locator("visible=true").count() == 2
+    assert page.get_by_text("plain fine-tuning").count() == 1
+    assert page.get_by_role("alert").count() == 0

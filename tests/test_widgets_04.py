@@ -13,7 +13,6 @@ from test_widgets import CORE, opened, reraise, shows
 
 from dislib import files
 from dislib.errors import DislibError
-from dislib.methods import METHODS
 from dislib.plots import CourseFigure
 from dislib.sheets import Sheet, by_style
 from dislib.votes import QUESTIONS, answer, read_votes, write_votes

@@ -174,9 +174,9 @@ class WhichIsCloser(Panel):
             view.layout.display, view.layout.margin = "none", "0 6px 6px 0"
         self.question, self.progress, self.told = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.buttons = {
-            LEFT: self._button("Left", "arrow-left", LEFT),
-            TIE: self._button("Can't say", "", TIE),
-            RIGHT: self._button("Right", "arrow-right", RIGHT),
+            LEFT: self._button("← Left", LEFT),
+            TIE: self._button("Can't say", TIE),
+            RIGHT: self._button("Right →", RIGHT),
         }
         row = widgets.HBox(list(self.buttons.values()))
         sides = [widgets.VBox([view], layout=widgets.Layout(margin="0 12px 6px 0")) for view in self.views]
@@ -184,8 +184,8 @@ class WhichIsCloser(Panel):
         head = [caption("Which is closer?", bold=True), self.progress, self.question]
         self.ui = widgets.VBox([*head, self.stage, self.message, *self.charts, self.told])
 
-    def _button(self, text, icon, choice):
-        button = widgets.Button(description=text, icon=icon, layout=widgets.Layout(width="172px", margin="0 4px 0 0"))
+    def _button(self, text, choice):
+        button = widgets.Button(description=text, layout=widgets.Layout(width="172px", margin="0 4px 0 0"))
         button.on_click(lambda _: self.act(lambda: self.vote(choice)))
         return button
 
@@ -193,7 +193,7 @@ class WhichIsCloser(Panel):
 def _question(ballot, examples):
     if ballot.question == "prompt":
         return f"{ASKED['prompt']} “{html.escape(ballot.prompt)}”"
-    return ASKED["style"] if examples else f"{BLIND['style']} Style: {html.escape(ballot.style)}"
+    return ASKED["style"] if examples else f"Which picture is closer to the style “{html.escape(ballot.style)}”?"
 
 
 def _rows(sheet, methods):
