@@ -288,6 +288,12 @@ def test_a_failure_while_drawing_is_told(monkeypatch):
     assert "MemoryError: no memory left" in panel.message.value and panel.views["base"].value == before
 
 
+def test_the_twin_of_many_methods_shows_fewer_weights():
+    panel = GuidanceStrip(sheet([f"method {k}" for k in range(13)], WEIGHTS), pause=0)
+    assert "13 x 3 pictures" in panel.twin().alt
+    assert "Columns: w = 1, w = 3, w = 20" in panel.twin().alt
+
+
 def test_some_are_evenly_apart():
     assert guidance_strip.some(WEIGHTS, 6) == WEIGHTS
     assert guidance_strip.some(list(range(12)), 6) == [0, 2, 4, 7, 9, 11]

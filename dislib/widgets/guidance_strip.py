@@ -11,7 +11,7 @@ from ..sheets import by_style
 from .panel import Panel, beside, caption, debounce, markup, picture, png
 
 PAUSE = 0.05  # seconds of rest before the pictures change
-SHOWN = 6  # weights of the static twin
+SHOWN, ROOM = 6, 40  # weights of the static twin at most, and pictures: more of them would be too small to see
 SIDE = 128  # px of a picture
 
 
@@ -78,8 +78,9 @@ class GuidanceStrip(Panel):
 
     def twin(self):
         """The present style as a figure: a method a row, some of the weights."""
-        sheet, weights = self.sheets[self.style.value], some(self.weights, SHOWN)
+        sheet = self.sheets[self.style.value]
         names = [name for name in self.methods if name in sheet.rows]
+        weights = some(self.weights, min(SHOWN, max(3, ROOM // len(names))))
         return image_grid(
             [[sheet.at(name, weight) for weight in weights] for name in names],
             row_labels=[label_of(name) for name in names],
