@@ -2,8 +2,8 @@
 
 1. Rates: every training is begun with each of its three learning rates on one style; the one with the lowest FID stays
    (the mean FID, where several methods sample from one training).
-   All trainings keep a moving average of their weights (`use_ema`), which is what is looked at: the latest weights of a
-   U-Net this small jump about, and FIDs of two neighbouring steps differ by more than those of two methods.
+   All trainings keep a moving average of their weights (`use_ema`), which is what is looked at: at a constant rate the
+   latest weights jump about, and at the higher rates FID with them.
 2. Trainings: each once on every style, with that rate.
 3. Measurements: 200 pictures of each method at one guidance weight; a table, and a sheet of pictures a style.
 

@@ -1,4 +1,4 @@
-"""Sampling at three times the speed, for the long recipes: the U-Net and the decoder in bfloat16, compiled.
+"""Sampling at more than twice the speed, for the long recipes: the U-Net and the decoder in bfloat16, compiled.
 
 CPUs with AMX multiply bfloat16 far faster than float32. Latents and the scheduler stay in float32, so that a rounding
 stays within one call of the U-Net; `results.rounding` measures what it does to the numbers.
