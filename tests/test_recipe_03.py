@@ -1,15 +1,15 @@
 """The recipe of what lesson 03 loads, on a small model trained for one step; and the figure of the learning curves."""
 
-import json
-
 import pytest
 import torch
 from helpers import build_pipeline
+from PIL import Image
 from safetensors.torch import load_file
 
 from dislib import finetuned, learning
 from dislib.errors import DislibError
 from dislib.learning_curves import learning_figure
+from dislib.sheets import read_sheet
 from dislib.tiny import lesson_03
 from dislib.training import finetune
 from dislib.training_set import TrainingSet
@@ -59,11 +59,12 @@ def test_a_sheet_is_drawn_once(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(lesson_03, "is_whole", lambda path: True)
     monkeypatch.setattr(lesson_03.finetuned, "read", lambda path: {"base": "x", "settings": {"seed": 0}})
-    monkeypatch.setattr(lesson_03, "draw", lambda style, tuned: drawn.append(sorted(tuned)))
-    monkeypatch.setattr(lesson_03, "save_png", lambda figure, path: path.write_bytes(b"picture"))
+    grid = [[Image.new("RGB", (8, 8), (40 * y, 50 * x, 0)) for x in range(5)] for y in range(6)]
+    monkeypatch.setattr(lesson_03, "draw", lambda style, tuned: drawn.append(sorted(tuned)) or grid)
     assert [lesson_03.ship_sheet("comic", tmp_path, tmp_path) for _ in range(2)] == ["written", "up to date"]
     assert drawn == [["plain", "plain-leak", "style", "style-matched"]]
-    assert json.loads((tmp_path / "comic.json").read_text())["command"] == "python -m dislib.tiny lesson_03"
+    sheet = read_sheet(tmp_path / "comic.webp")
+    assert sheet.facts["command"] == "python -m dislib.tiny lesson_03" and sheet.at("style", lesson_03.PROMPTS[0]).size == (8, 8)
 
 
 def row(method, iterations, value, *, style="comic", seed=0, images=50, variant=learning.BOTH):

@@ -7,6 +7,8 @@ For two styles and three training runs each, FID, KID and CLIP score of 200 pict
 - after 100 iterations on 1, 5, 10, 25, 50 and 100 images;
 - after 300 iterations with mu only, sigma only, or a prior without layout (one mean and std a channel).
 
+For the other drawn styles, one training each: style noise after 100 iterations, plain fine-tuning after 1,000.
+
 The moving average of the weights is measured, right there inside the training loop, so that no snapshots have to be
 kept. An interrupted run goes on: what has been measured stays, and a training is made again, to the same weights, as
 far as it is still needed.
@@ -35,10 +37,12 @@ from ..prior import StylePrior
 from ..results import Reference, floors, measure
 from ..training import finetune
 from ..training_set import TrainingSet
+from ..world import STYLES as DRAWN
 from .baselines import everywhere
 from .fast import hasten
 
 STYLES, SEEDS = ("sketch", "comic"), (0, 1, 2)
+OTHERS = tuple(style for style in DRAWN if style not in STYLES)
 GUIDANCE, PICTURES = 2.0, 200
 ITERATIONS, IMAGES = (10, 30, 100, 300, 1000), 50
 FEW, NUMBERS = 100, (1, 5, 10, 25, 100)  # iterations, and numbers of images beside the 50 of the curve
@@ -62,12 +66,15 @@ class Job(NamedTuple):
         return "-".join([self.style, str(self.seed), self.noise, self.variant.replace(" ", "_"), str(self.images)])
 
 
-def plan(styles=STYLES, seeds=SEEDS) -> list[Job]:
-    """All jobs, the first seed of all styles first."""
+def plan(styles=STYLES, seeds=SEEDS, others=()) -> list[Job]:
+    """All jobs, the first seed of all styles first; of `others`, the race of style noise against plain fine-tuning."""
     jobs = []
     for seed in seeds:
         for style in styles:
             jobs += _jobs(style, seed)
+        for style in others if seed == seeds[0] else ():
+            jobs.append(Job(style, seed, "plain", BOTH, IMAGES, ((ITERATIONS[-1], "plain"),)))
+            jobs.append(Job(style, seed, "style", BOTH, IMAGES, ((FEW, "style"), (FEW, "style-matched"))))
     return jobs
 
 
@@ -192,14 +199,15 @@ def run(
     folder: Path,
     out: Path = Path("data/results"),
     styles: tuple = STYLES,
+    others: tuple = OTHERS,
     seeds: tuple = SEEDS,
     pictures: int = PICTURES,
 ) -> Iterator[dict]:
     """Do all jobs; yields a record for each, and keeps `learning.csv` up to date."""
     prompts = read_prompts(data_dir() / "prompts" / "prompts.jsonl")[:pictures]
     rates = {noise: None if noise == "none" else rate_of(noise, folder) for noise in ("none", "plain", "style")}
-    works = [Work(job, folder, rates[job.noise], prompts) for job in plan(styles, seeds)]
+    works = [Work(job, folder, rates[job.noise], prompts) for job in plan(styles, seeds, others)]
     make_folder(folder), make_folder(out)
     for record in everywhere(do, works):
-        write_learning(out / "learning.csv", table(works, styles, pictures))
+        write_learning(out / "learning.csv", table(works, styles + others, pictures))
         yield record

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors import safe_open
@@ -21,9 +22,9 @@ from .. import finetuned
 from ..files import make_folder, write_atomic, write_json
 from ..methods import METHODS
 from ..models import data_dir, load_pipeline
-from ..plots import image_grid, save_png
 from ..prior import StylePrior
 from ..sampling import generate
+from ..sheets import Sheet, read_sheet, write_sheet
 from .baselines import STEPS
 
 COMMAND = "python -m dislib.tiny lesson_03"
@@ -89,29 +90,29 @@ def tuned_by(style: str, trained: Path) -> dict:
 
 def draw(style: str, tuned: dict):
     prior = StylePrior.from_images(load_pipeline("tiny", device="cpu"), data_dir() / "styles" / style / "train")
+    """The sheet's pictures, a row a method."""
     rows = []
     for name in ROWS:
         pipe, kind = load_pipeline(tuned.get(name, "tiny"), device="cpu"), METHODS[name].start
         start = {"start": "white"} if kind == "white" else {"start": prior, "kind": kind}
         rows.append([s.image for b in generate(pipe, list(PROMPTS), [SEED], guidance=GUIDANCE, **start) for s in b])
-    labels = [METHODS[name].label for name in ROWS]
-    return image_grid(rows, row_labels=labels, col_labels=list(PROMPTS), title=f"{style}: every method, one seed")
+    return rows
 
 
 def ship_sheet(style: str, trained: Path, out: Path) -> str:
-    """Write `<style>.png` and the facts beside it; says what was done."""
+    """Write `<style>.webp` and the facts beside it; says what was done."""
     tuned = tuned_by(style, trained)
     if missing := sorted({path.name for path in tuned.values() if not is_whole(path)}):
         return f"missing: {', '.join(missing)}"
-    facts = {"command": COMMAND, "style": style, "methods": list(ROWS), "prompts": list(PROMPTS), "seed": SEED}
-    facts |= {"guidance": GUIDANCE, "base": finetuned.read(tuned["plain"])["base"]}
+    facts = {"command": COMMAND, "style": style, "seed": SEED, "guidance": GUIDANCE}
+    facts["base"] = finetuned.read(tuned["plain"])["base"]
     facts["settings"] = {path.name: finetuned.read(path)["settings"] for path in tuned.values()}
-    path = out / f"{style}.json"
-    if path.exists() and (out / f"{style}.png").exists() and json.loads(path.read_text()) == facts:
+    path = out / f"{style}.webp"
+    sheet = Sheet(list(ROWS), list(PROMPTS), [], facts)
+    if path.exists() and replace(read_sheet(path), images=[]) == sheet:
         return "up to date"
     make_folder(out)
-    save_png(draw(style, tuned), out / f"{style}.png")
-    write_json(path, facts)
+    write_sheet(path, replace(sheet, images=draw(style, tuned)))
     return "written"
 
 
