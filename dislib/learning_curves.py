@@ -1,8 +1,8 @@
-"""The learning curves as a figure: style match against iterations, out of what `learning` keeps."""
+"""What `learning` keeps as figures: style match against iterations, against images, and with parts of the prior."""
 
 from .errors import DislibError
-from .learning import BOTH, over_seeds, pick
-from .plots import curve
+from .learning import BOTH, VARIANTS, over_seeds, pick
+from .plots import bars, curve
 
 LABELS = {
     "plain": "plain fine-tuning",
@@ -25,21 +25,61 @@ def learning_figure(rows, style, *, metric="fid", images=50, labels=LABELS):
     Raises:
         DislibError: nothing of the kind was measured.
     """
+    title = f"{style}: what was learnt when"
+    return _lines(rows, style, metric, "iterations", {"images": images, "variant": BOTH}, labels, title)
+
+
+def images_figure(rows, style, *, metric="fid", iterations=100, labels=LABELS):
+    """A curve for each method against the number of images, after the same number of iterations.
+
+    Arguments and errors as of `learning_figure`.
+    """
+    title = f"{style}: how many images it takes ({iterations} iterations)"
+    return _lines(rows, style, metric, "images", {"iterations": iterations, "variant": BOTH}, labels, title)
+
+
+def parts_figure(rows, style, *, iterations=300):
+    """FID with parts of the prior, as bars: both moments, the mean alone, the spread alone, one value a channel.
+
+    Arguments and errors as of `learning_figure`.
+    """
+    rows = over_seeds(pick(rows, style=style, metric="fid"))
+    found = {
+        f"{variant}, {start} start": row
+        for variant in VARIANTS
+        for method, start in (("style", "paper's"), ("style-matched", "matched"))
+        for row in pick(rows, iterations=iterations, images=50, variant=variant, method=method)
+    }
+    if not found:
+        raise DislibError(f"there is no FID of {style} with parts of the prior; run `python -m dislib.tiny learning`")
+    return bars(
+        {name: row.value for name, row in found.items()},
+        intervals={name: (row.low, row.high) for name, row in found.items()},
+        lines={"as near as can be": row.value for row in pick(rows, method="floor")[:1]},
+        xlabel=f"FID after {iterations} iterations (less is nearer to the style)",
+        title=f"{style}: what of the prior matters",
+        digits=0,
+    )
+
+
+def _lines(rows, style, metric, axis, same, labels, title):
+    """A curve for each method of `labels` along the field `axis` of the rows that have the values of `same`."""
     rows = over_seeds(pick(rows, style=style, metric=metric))
-    measured = pick(rows, images=images, variant=BOTH)
-    # The base model is the beginning of every curve, and is measured once for each start.
-    lines = {name: sorted(pick(measured, method=name), key=lambda row: row.iterations) for name in labels}
+    measured = pick(rows, **same)
+    # The base model is the beginning of every curve of iterations, and is measured once for each start.
+    lines = {name: sorted(pick(measured, method=name), key=lambda row: getattr(row, axis)) for name in labels}
     lines = {name: line for name, line in lines.items() if line}
     if not lines:
-        raise DislibError(f"there is no {metric} of {style} with {images} images; run `python -m dislib.tiny learning`")
+        told = " and ".join(f"{value} {key}" for key, value in same.items() if key != "variant")
+        raise DislibError(f"there is no {metric} of {style} with {told}; run `python -m dislib.tiny learning`")
     floor = pick(rows, method="floor")[:1]
     return curve(
-        {labels[name]: [str(row.iterations) for row in line] for name, line in lines.items()},
+        {labels[name]: [str(getattr(row, axis)) for row in line] for name, line in lines.items()},
         {labels[name]: [row.value for row in line] for name, line in lines.items()},
         bands={labels[name]: ([r.low for r in line], [r.high for r in line]) for name, line in lines.items()},
         lines={"as near as can be": floor[0].value} if floor else None,
-        xlabel="iterations",
+        xlabel=axis,
         ylabel="CLIP score" if metric == "clip" else f"{metric.upper()} (less is nearer to the style)",
-        title=f"{style}: what was learnt when",
+        title=title,
         yscale="linear" if metric == "clip" else "log",
     )

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from dislib import finetuned, learning
 from dislib.errors import DislibError
-from dislib.learning_curves import learning_figure
+from dislib.learning_curves import images_figure, learning_figure, parts_figure
 from dislib.sheets import read_sheet
 from dislib.tiny import lesson_03
 from dislib.training import finetune
@@ -84,3 +84,16 @@ def test_learning_curves_have_a_line_for_each_method_and_the_floor():
     assert axes.lines[0].get_ydata().tolist() == [90, 89, 80] and axes.lines[1].get_ydata().tolist() == [95, 30]
     with pytest.raises(DislibError, match="no fid of sketch with 50 images"):
         learning_figure(rows, "sketch")
+
+
+def test_curves_over_images_and_bars_for_the_parts_of_the_prior():
+    rows = [row("style", 100, 40.0 - n / 10, images=n) for n in (50, 1, 10)] + [row("style", 300, 5.0)]
+    rows += [row("style-matched", 300, 20.0 + s, seed=s, variant="mu only") for s in (0, 2)]
+    (line,) = images_figure(rows, "comic").axes[0].lines
+    assert line.get_ydata().tolist() == pytest.approx([39.9, 39, 35]) and line.get_xdata().tolist() == ["1", "10", "50"]
+    (axes,) = parts_figure(rows, "comic").axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["mu and sigma, paper's start", "mu only, matched start"]
+    assert [bar.get_width() for bar in axes.patches] == [5, 21]
+    for figure in (images_figure, parts_figure):
+        with pytest.raises(DislibError, match="of sketch with"):
+            figure(rows, "sketch")
