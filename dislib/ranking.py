@@ -39,7 +39,7 @@ class Standing(NamedTuple):
 
 def chance(strength, other=0.0):
     """P(one strength is chosen over another) = 1 / (1 + exp(other - strength))."""
-    return 1 / (1 + math.exp(other - strength))
+    return 0.5 + 0.5 * math.tanh((strength - other) / 2)  # the same, and never too large for a float
 
 
 def win_table(votes):
