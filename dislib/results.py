@@ -237,6 +237,18 @@ def standings(rows, *, style, guidance, metric="fid"):
     return sorted(zip(places, found), key=lambda pair: sign * pair[1].value)
 
 
+def over_styles(rows, *, guidance, metric):
+    """From method to its mean over all styles at a guidance weight, of the methods that were measured on all of them.
+
+    Meant for `nfid`, `clip` and the like: FIDs of different styles are on different scales.
+    """
+    found = [row for row in rows if (row.guidance, row.metric) == (guidance, metric)]
+    values, styles = {}, {row.style for row in found}
+    for row in found:
+        values.setdefault(row.method, []).append(row.value)
+    return {method: sum(of) / len(of) for method, of in values.items() if len(of) == len(styles)}
+
+
 # --- the table --------------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from dislib.evaluation import Point
 from dislib.judge import both_features, fingerprint, load_judge, looked_at_by, open_picture
 from dislib.metrics import fid, kid, mmd
 from dislib.models import data_dir
-from dislib.results import Reference, Row, floors, measure, read_results, standings, write_results
+from dislib.results import Reference, Row, floors, measure, over_styles, read_results, standings, write_results
 from dislib.tiny import references
 
 META = {"judge": "small", "judge_fingerprint": "0", "features": "judge", "prompts": ["a"], "seed": 0,
@@ -315,6 +315,12 @@ def test_a_table_edited_by_hand_is_refused_by_line(tmp_path, text, words):
         read_results(path)
     with pytest.raises(DislibError, match="cannot read the results"):
         read_results(tmp_path / "nothing.csv")
+
+
+def test_a_mean_over_styles_is_of_methods_that_all_styles_have():
+    row = lambda method, style, value, metric="nfid", w=3.0: Row(method, style, w, metric, value, value, value, 200)
+    rows = [row("a", "comic", 0.2), row("a", "neon", 0.4), row("b", "comic", 0.1), row("a", "neon", 9.0, "fid")]
+    assert over_styles([*rows, row("a", "neon", 7.0, w=2.0)], guidance=3.0, metric="nfid") == {"a": pytest.approx(0.3)}
 
 
 def test_standings_share_a_place_where_bands_overlap():

@@ -103,7 +103,7 @@ def of_stochastic(found: dict) -> str:
 
 
 def count(styles: list[str], of: int) -> str:
-    return f"{len(styles)} of {of} ({', '.join(styles) or 'none'})"
+    return f"{len(styles)} of {of} styles{f' ({chr(44).join(styles)})' if styles else ''}".replace(",", ", ")
 
 
 def page(results: Path) -> str:

@@ -12,7 +12,7 @@ For the other drawn styles, one training each: style noise after 100 iterations,
 The moving average of the weights is measured, right there inside the training loop, so that no snapshots have to be
 kept. An interrupted run goes on: what has been measured stays, and a training is made again, to the same weights, as
 far as it is still needed.
-Seed 0 of both styles comes first, and the table is written anew after each training. One process a core.
+Seed 0 of both styles comes first, then the other seeds of the first style, and the table is written anew after each training. One process a core.
 """
 
 from __future__ import annotations
@@ -67,15 +67,13 @@ class Job(NamedTuple):
 
 
 def plan(styles=STYLES, seeds=SEEDS, others=()) -> list[Job]:
-    """All jobs, the first seed of all styles first; of `others`, the race of style noise against plain fine-tuning."""
-    jobs = []
-    for seed in seeds:
-        for style in styles:
-            jobs += _jobs(style, seed)
-        for style in others if seed == seeds[0] else ():
-            jobs.append(Job(style, seed, "plain", BOTH, IMAGES, ((ITERATIONS[-1], "plain"),)))
-            jobs.append(Job(style, seed, "style", BOTH, IMAGES, ((FEW, "style"), (FEW, "style-matched"))))
-    return jobs
+    """All jobs: the first seed of all styles, of `others` the race of style noise against plain fine-tuning, then the
+    other seeds style by style."""
+    jobs = [job for style in styles for job in _jobs(style, seeds[0])]
+    for style in others:
+        jobs.append(Job(style, seeds[0], "plain", BOTH, IMAGES, ((ITERATIONS[-1], "plain"),)))
+        jobs.append(Job(style, seeds[0], "style", BOTH, IMAGES, ((FEW, "style"), (FEW, "style-matched"))))
+    return jobs + [job for style in styles for seed in seeds[1:] for job in _jobs(style, seed)]
 
 
 def _jobs(style: str, seed: int) -> Iterator[Job]:
