@@ -20,7 +20,7 @@ DASHES = ("-", "--", ":")  # a second and third round of colours
 FEW = 3  # methods whose ends can be labelled without a muddle
 
 
-def paper_curve(rows, *, style, metric="fid", yscale="linear", title=None, alt=None):
+def paper_curve(rows, *, style, metric="fid", yscale="linear", labels=None, title=None, alt=None):
     """The paper's figure: style (FID) over content (CLIP score), a point a guidance weight, with the bands of both.
 
     Down is closer to the style, right is closer to the prompt. A hollow marker is the lowest weight.
@@ -30,8 +30,9 @@ def paper_curve(rows, *, style, metric="fid", yscale="linear", title=None, alt=N
         style: which style.
         metric: "fid", "nfid", "kid" or "mmd".
         yscale: "log" shows methods of very different distances beside each other.
+        labels: from method to the name shown; by default the methods' own.
     """
-    points = _points(rows, style, metric, "clip")
+    points = _points(rows, style, metric, "clip", labels=labels)
     with course_style():
         fig = CourseFigure(figsize=(9, 5.6), layout="constrained")
         ax = fig.subplots()
@@ -48,7 +49,7 @@ def paper_curve(rows, *, style, metric="fid", yscale="linear", title=None, alt=N
     return fig
 
 
-def against_guidance(rows, metric, *, style, yscale="linear", title=None, alt=None):
+def against_guidance(rows, metric, *, style, yscale="linear", labels=None, title=None, alt=None):
     """A metric against the guidance weight, a curve with its band for each method, the floor dashed.
 
     Args:
@@ -56,8 +57,9 @@ def against_guidance(rows, metric, *, style, yscale="linear", title=None, alt=No
         metric: one of `results.METRICS`.
         style: which style.
         yscale: "log" shows methods of very different distances beside each other.
+        labels: from method to the name shown; by default the methods' own.
     """
-    points = _points(rows, style, metric)
+    points = _points(rows, style, metric, labels=labels)
     with course_style():
         fig = CourseFigure(figsize=(9, 5.2), layout="constrained")
         ax = fig.subplots()
@@ -102,8 +104,8 @@ def _open(path):
     return Image.open(path).convert("RGB") if path.is_file() else None
 
 
-def _points(rows, style, *metrics):
-    """From method to [(weight, row of metrics[0], row of metrics[1]...)], weights in order."""
+def _points(rows, style, *metrics, labels=None):
+    """From method, or its label, to [(weight, row of metrics[0], row of metrics[1]...)], weights in order."""
     cells = {(r.method, r.guidance, r.metric): r for r in rows if r.style == style and r.guidance is not None}
     found = {}
     for method, weight in sorted({key[:2] for key in cells}, key=lambda key: key[1]):
@@ -112,7 +114,7 @@ def _points(rows, style, *metrics):
     if not found:
         raise DislibError(f"there are no results of {' and '.join(metrics)} for the style {style!r}")
     order = list(dict.fromkeys(row.method for row in rows))
-    return {method: found[method] for method in sorted(found, key=order.index)}
+    return {(labels or {}).get(method, method): found[method] for method in sorted(found, key=order.index)}
 
 
 def _guides(rows, style, metric):

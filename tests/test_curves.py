@@ -88,3 +88,9 @@ def test_the_sheet_of_kept_pictures(tmp_path):
     assert curves.picture_sheet(tmp_path, guidance=[1.5], count=1).alt.startswith("1 x 1 pictures")
     shown = np.asarray(Image.open(io.BytesIO(png_bytes(fig))).convert("RGB"))
     assert (shown == (255, 0, 0)).all(-1).any()
+
+
+@pytest.mark.parametrize("draw", [curves.paper_curve, lambda rows, **how: curves.against_guidance(rows, "fid", **how)])
+def test_methods_can_be_shown_by_another_name(draw):
+    fig = draw(table(["base", "ours"]), style="dots", labels={"ours": "Diffusion in Style"})
+    assert "Diffusion in Style from" in fig.alt and "base from" in fig.alt and "ours" not in fig.alt

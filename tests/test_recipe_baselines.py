@@ -9,7 +9,7 @@ from small_course import small_course
 from dislib.errors import DislibWarning
 from dislib.methods import METHODS, TRAININGS
 from dislib.results import read_results
-from dislib.tiny import baselines, lora_layers
+from dislib.tiny import baselines, higher_rate, lora_layers
 from dislib.training_set import TrainingSet
 
 
@@ -64,3 +64,16 @@ def test_the_layers_of_a_lora_are_compared(small, monkeypatch):
     assert list(found) == list(lora_layers.LAYERS) and sizes == sorted(set(sizes))
     for numbers in found.values():
         assert numbers["style-lora"]["fid"] > 0 and numbers["style-lora-matched"]["clip"] > -100
+
+
+def test_a_higher_rate_is_measured_in_the_same_way(small, monkeypatch):
+    for name in ("everywhere", "PICTURES", "STEPS", "STYLES"):
+        monkeypatch.setattr(higher_rate, name, getattr(baselines, name))
+    monkeypatch.setattr(higher_rate, "TRAINED", ("style",))
+    monkeypatch.setattr(higher_rate, "SHOWN", ("style", "style-matched"))
+    run = lambda: list(higher_rate.run(folder=small / "build" / "higher_rate", out=small / "out"))
+    assert [record.get("rate") for record in run()] == [1e-3, None, None]
+    text = (small / "out" / "higher_rate.csv").read_text()
+    rows = read_results(small / "out" / "higher_rate.csv")
+    assert {(r.method, r.style) for r in rows if r.guidance} == {("style", "sketch"), ("style-matched", "sketch")}
+    assert run()[1:] and (small / "out" / "higher_rate.csv").read_text() == text
