@@ -46,7 +46,7 @@ def test_few_pictures_of_all_then_all_of_some_and_nothing_twice(small):
     assert all(r.value == 1 for r in rows if r.metric == "nfid" and r.method == "base")
 
     strip, ballots = (read_sheet(small / "out" / kind / "sketch.webp") for kind in ("strips", "ballots"))
-    assert strip.rows == ballots.rows == list(NAMES) and strip.columns == [1.0, 2.0, 3.0]
+    assert strip.rows == list(NAMES) and ballots.rows == ["base", "leak"] and strip.columns == [1.0, 2.0, 3.0]
     assert len(ballots.columns) == 2 and set(ballots.columns) <= set(WORDS) and ballots.facts["guidance"] == 3.0
     facts = json.loads((small / "out" / "sweeps.json").read_text())
     assert facts["rounding"]["between"] == pytest.approx(0, abs=1e-3) and facts["precision"] == "float32"

@@ -7,6 +7,7 @@ stays within one call of the U-Net; `results.rounding` measures what it does to 
 from __future__ import annotations
 
 import shutil
+import warnings
 
 import torch
 
@@ -22,6 +23,7 @@ def hasten(pipe):
     For sampling only: its U-Net cannot be trained. Its settings in a sweep say bfloat16.
     """
     if pipe.device.type == "cpu" and native():
+        warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")  # of a version check
         for module in (pipe.unet, pipe.vae.decoder):
             _in_bfloat16(module)
     return pipe

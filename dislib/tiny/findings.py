@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from textwrap import indent
 
 from ..errors import DislibError
 from ..files import write_atomic
@@ -15,7 +16,8 @@ from ..learning import BOTH, VARIANTS, over_seeds, pick, races, read_learning
 from ..learning_curves import LABELS
 from ..methods import METHODS
 from ..models import data_dir
-from ..results import FLOOR, TRAINING, read_results, standings
+from ..results import FLOOR, TRAINING, Row, read_results, standings
+from .baselines import RATE_STYLE
 
 PAGE = Path("docs/measured.md")
 OURS = ("style", "style-matched", "style-lora", "style-lora-matched")  # what is trained with style noise
@@ -44,6 +46,29 @@ def of_methods(rows: list, metric: str) -> str:
         found = {row.style: row.value for row in rows if (row.method, row.metric) == (name, metric)}
         lines.append([f"*{name}*", *(f"*{found[style]:.1f}*" for style in styles)])
     return table([metric.upper() if metric == "fid" else "CLIP score", *styles], lines)
+
+
+def at_own_rates(rows: list, higher: list) -> list:
+    """The rows with each method at its own rate: the highest one where it is better on the style that rates are chosen on."""
+    fids = [
+        {r.method: r.value for r in some if (r.metric, r.style) == ("fid", RATE_STYLE) and r.guidance}
+        for some in (rows, higher)
+    ]
+    moved = {method for method, value in fids[1].items() if value < fids[0][method]}
+    return [r for r in rows if r.method not in moved] + [r for r in higher if r.method in moved]
+
+
+def of_rates(rows: list, higher: list) -> str:
+    """FID at the chosen rate and at the highest one, of the methods and styles that were measured at both."""
+    methods, styles = ([*dict.fromkeys(getattr(row, name) for row in higher if row.guidance)] for name in Row._fields[:2])
+    at = lambda rows: {(r.method, r.style): band(r) for r in rows if r.metric == "fid" and r.guidance}
+    chosen, highest = at(rows), at(higher)
+    lines = [
+        [f"{METHODS[method].label}, {rate} rate", *(of[method, style] for style in styles)]
+        for method in methods
+        for rate, of in (("chosen", chosen), ("highest", highest))
+    ]
+    return table(["FID", *styles], lines)
 
 
 def firsts(rows: list, weight: float, methods: Iterable[str]) -> list[str]:
@@ -118,9 +143,14 @@ def page(results: Path) -> str:
     followed = list(dict.fromkeys(row.style for row in pick(learnt, iterations=10)))
     won = {m: [r.early.style for r in races(learnt, m) if r.verdict == "ahead"] for m in ("style", "style-matched")}
     [weight] = {row.guidance for row in rows if row.guidance is not None}
+    higher = read_results(results / "higher_rate.csv")
+    own = at_own_rates(rows, higher)
     facts = {
         "n": max(row.n for row in pick_methods(rows)), "weight": f"{weight:g}", "fid": of_methods(rows, "fid"),
-        "clip": of_methods(rows, "clip"), "first": count(firsts(rows, weight, OURS[:2]), len(styles)),
+        "clip": of_methods(rows, "clip"),
+        "higher": indent(of_rates(rows, higher), "  "),
+        "first_own": count(firsts(own, weight, OURS[:2]), len(styles)),
+        "best_own": count([s for s in styles if standings(own, style=s, guidance=weight)[0][1].method in OURS[:2]], len(styles)), "first": count(firsts(rows, weight, OURS[:2]), len(styles)),
         "first_lora": count(firsts(rows, weight, OURS), len(styles)),
         "races": "\n".join(str(race) for method in won for race in races(learnt, method)),
         "won": count(won["style"], len(styles)), "won_matched": count(won["style-matched"], len(styles)),
@@ -170,21 +200,24 @@ style.
 
 {clip}
 
-**Diffusion in Style has, or shares, the lowest FID on {first} styles** from the paper's or the matched start, and on
-{first_lora} if its LoRA counts. So it is among the best methods where the style lies far from the base model in colour and
-its things are drawn whole (sticker, neon), it ties with all others where the base model's colours will do (comic), and it
-is not the best on lines (sketch, blueprint). What we found out about why:
+**Diffusion in Style has, or shares, the lowest FID on {first}** from the paper's or the matched start, and on {first_lora} if
+its LoRA counts. It is among the best where the style lies far from the base model in colour and things are drawn whole (sticker,
+neon); it ties with most others where the base model's colours will do (comic); on lines (sketch, blueprint) others came
+nearer. What we found out about why:
 
-- **It is not the start.** On sketch, starting from held-out pictures that were noised as in training, with all their layout,
-  is no better than the matched start.
-- **It is not the spread.** With the prior's mean alone (below) the same is reached.
-- **Lines are hard for all.** On sketch and blueprint every method stays far above the floor, and their CLIP scores say that
-  things are not recognised: broken outlines, of any method. Blueprint's hair lines are beyond the autoencoder itself.
-- **Keeping what the base model knew helps there.** Methods that change the U-Net less (a LoRA; DreamBooth with its preserved
-  pictures, from the leak; plain fine-tuning from the leak, whose noise the U-Net knows) do better on lines. Style noise asks
-  the U-Net to learn another noise as well, and a model of this size pays for it.
-- **The leak is a strong rival**, and a fair one: it brings the style's mean into the first latent too. What no method got
-  away with is white noise at the start on a style of another colour.
+- **The rate, together with the start.** One rate is chosen for each training, by the mean over its starts. At the highest rate
+  the matched start comes much nearer on sketch, level with the best, and the paper's start falls behind:
+
+{higher}
+
+  The better a U-Net has learnt its noise, the more exactly it reads its start, and the more it minds what the paper's
+  start lacks: `a mu`, the method's own leak (lesson 03, section 8). So the matched start is not only a matter of colour; it
+  lets one train faster. Plain fine-tuning of sketch shows the same: the higher rate helps from the leak and hurts from white noise.
+- **Lines are hard for all.** On sketch and blueprint every method stays far above the floor, and CLIP scores say that
+  things are poorly recognised: broken outlines, of any method. Where the start is right, what is left to learn is drawing,
+  and there the noise makes no difference.
+- **The leak is a strong rival**, and a fair one: it brings the style's mean into the first latent too, without any change to
+  training. What fails on a style of another colour is white noise at the start.
 
 ## Style noise after 100 iterations, plain fine-tuning after 1,000
 
@@ -194,7 +227,7 @@ FID, with "ahead" and "behind" only where the bands are apart.
 {races}
 ```
 
-**From the paper's start it is ahead on {won} styles, from the matched start on {won_matched}.**
+**From the paper's start it is ahead on {won}, from the matched start on {won_matched}.**
 
 ## What was learnt when
 

@@ -1,7 +1,7 @@
-"""Do plain fine-tuning and style noise stop short of line drawings because of the rate? `python -m dislib.tiny higher_rate`.
+"""Would another start have wanted another rate? `python -m dislib.tiny higher_rate`.
 
-`baselines` chooses one rate for a training, by all its starts. Here both trainings are made at the highest one too, on
-the styles of lines, and measured in the same way. Goes to `data/results/higher_rate.csv`.
+`baselines` chooses one rate for a training, by the mean over all its starts. Here plain fine-tuning and style noise are
+made at the highest one as well, and measured in the same way. Goes to `data/results/higher_rate.csv`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from ..files import make_folder
 from ..judge import load_judge
 from ..methods import METHODS, TRAININGS
 from ..results import Reference, floors, measure, write_results
+from ..world import STYLES
 from .baselines import PICTURES, STEPS, everywhere, paint_one, train_one
 
-STYLES, TRAINED = ("sketch", "blueprint"), ("plain", "style")
+TRAINED = ("plain", "style")
 SHOWN = tuple(name for name, method in METHODS.items() if method.training in TRAINED)
 
 

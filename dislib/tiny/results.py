@@ -5,7 +5,7 @@ first, for all of them, then 800 for the methods of the paper's comparison. Into
 
 - `sweeps.csv`, every metric at every point with its band, and the floors; `sweeps.json`, how it was made;
 - `strips/STYLE.webp`, one prompt and initial latent by every method at every weight;
-- `ballots/STYLE.webp`, eight prompts by every method at one weight, for the user study.
+- `ballots/STYLE.webp`, eight prompts by eight methods at one weight, for the user study.
 
 An interrupted run goes on, and what is finished is shipped after every round. One process a core.
 """
@@ -39,6 +39,8 @@ STYLES = ("sketch", "sticker", "comic")
 FULL = ("base", "plain", "plain-leak", "style", "style-matched")
 FEW, ALL, IMAGES_PER_PROMPT, BATCH_SIZE, SEED = 200, 800, 4, 16, 0
 SHOWN, BALLOT_GUIDANCE = 8, 3.0  # prompts of which a picture is kept; weight of the user study
+VOTED = (*FULL, "leak", "dreambooth-leak", "style-lora-matched")  # methods of the user study
+QUALITY = 75  # of WebP: all sheets together stay below a megabyte
 
 
 class Job(NamedTuple):
@@ -131,10 +133,12 @@ def ship_sheets(folder: Path, style: str, out: Path) -> None:
     facts, first = {"command": COMMAND, "style": style}, shown[0]
     strip = [[picture(folder, style, name, weight, first) for weight in GUIDANCE] for name in names]
     about = {**facts, "prompt": text(first), "seed": SEED + first}
-    write_sheet(make_folder(out / "strips") / f"{style}.webp", Sheet(names, list(GUIDANCE), strip, about))
+    keep = lambda kind, sheet: write_sheet(make_folder(out / kind) / f"{style}.webp", sheet, quality=QUALITY)
+    keep("strips", Sheet(names, list(GUIDANCE), strip, about))
+    names = [name for name in names if name in VOTED]
     ballots = [[picture(folder, style, name, BALLOT_GUIDANCE, row) for row in shown] for name in names]
     about = {**facts, "guidance": BALLOT_GUIDANCE, "seeds": [SEED + row for row in shown]}
-    write_sheet(make_folder(out / "ballots") / f"{style}.webp", Sheet(names, [text(r) for r in shown], ballots, about))
+    keep("ballots", Sheet(names, [text(row) for row in shown], ballots, about))
 
 
 def rounding(folder: Path) -> dict:
