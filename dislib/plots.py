@@ -240,7 +240,7 @@ def curve(x, ys, *, bands=None, lines=None, xlabel="", ylabel="", title=None, xs
         for name, height in (lines or {}).items():
             ax.axhline(height, color=GUIDE, linestyle="--", linewidth=1.6, label=name)
         if len(ys) + len(lines or {}) > 1:
-            ax.legend()
+            ax.legend(frameon=True, facecolor=PAPER, edgecolor="none", framealpha=0.9)  # readable where a guide runs under it
         ax.set_title(title or "", fontweight="bold")
     told = [f"{label} from {np.asarray(y)[0]:.3g} to {np.asarray(y)[-1]:.3g}" for label, y in ys.items()]
     fig.alt = alt or f"{title or 'Curves'}: {ylabel or 'y'} against {xlabel or 'x'}; " + "; ".join(told)
