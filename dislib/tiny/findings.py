@@ -163,7 +163,7 @@ def page(results: Path) -> str:
     higher = read_results(results / "higher_rate.csv")
     own = at_own_rates(rows, higher)
     facts = {
-        "n": max(row.n for row in pick_methods(rows)), "weight": f"{weight:g}", "fid": of_methods(rows, "fid"),
+        "n": max(row.n for row in rows if row.method in METHODS), "weight": f"{weight:g}", "fid": of_methods(rows, "fid"),
         "clip": of_methods(rows, "clip"), "higher": indent(of_rates(rows, higher), "  "),
         "first": count(firsts(rows, weight, OURS[:2]), len(styles)),
         "first_own": count(firsts(own, weight, OURS[:2]), len(styles)),
@@ -178,10 +178,6 @@ def page(results: Path) -> str:
         "layers": of_layers(layers), "stochastic": of_stochastic(stochastic),
     }  # fmt: skip
     return TEXT.format(**facts)
-
-
-def pick_methods(rows: list) -> list:
-    return [row for row in rows if row.method in METHODS]
 
 
 def each(styles: list[str], made) -> str:
