@@ -103,35 +103,3 @@ def over_seeds(rows):
 def pick(rows, **wanted):
     """The rows whose fields have these values: `pick(rows, style="comic", metric="fid", images=50)`."""
     return [row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())]
-
-
-class Race(NamedTuple):
-    """Few iterations with style noise against many of plain fine-tuning from white noise, on one style."""
-
-    early: Learnt
-    late: Learnt
-
-    @property
-    def verdict(self):
-        """"ahead" or "behind" where the bands are apart, else "level"."""
-        if self.early.high < self.late.low:
-            return "ahead"
-        return "behind" if self.early.low > self.late.high else "level"
-
-    def __str__(self):
-        told = (f"{row.value:.0f} ({row.low:.0f} to {row.high:.0f})" for row in self)
-        early, late = (f"{row.method} after {row.iterations}: {text}" for row, text in zip(self, told))
-        return f"{self.early.style:9} {early:42} {late:36} {self.verdict}"
-
-
-def races(rows, method="style", *, early=100, late=1000):
-    """A Race of FID on every style that has both runners; runs of several seeds are taken together.
-
-    Args:
-        rows: of `read_learning`.
-        method: whose few iterations are looked at.
-    """
-    rows = over_seeds(pick(rows, metric="fid", variant=BOTH, images=50))
-    ahead = {row.style: row for row in pick(rows, method=method, iterations=early)}
-    behind = {row.style: row for row in pick(rows, method="plain", iterations=late)}
-    return [Race(ahead[style], behind[style]) for style in ahead if style in behind]

@@ -26,7 +26,7 @@ def test_a_table_of_methods_marks_all_that_share_the_first_place():
 
 def test_counts_are_told_in_words():
     assert findings.count(["comic", "neon"], 5) == "2 of 5 styles (comic, neon)"
-    assert findings.count([], 5) == "0 of 5 styles"
+    assert findings.count([], 5) == "0 of 5 styles" and findings.count(["comic", "neon"], 2) == "all 2 styles"
 
 
 def test_rows_of_several_seeds_are_one_line():

@@ -20,13 +20,13 @@ def trained(tmp_path_factory):
     """A folder like `build/tiny/baselines` with a LoRA of one step."""
     folder, pipe = tmp_path_factory.mktemp("build") / "baselines", build_pipeline()
     learnt = TrainingSet.from_latents(pipe, torch.randn(4, 4, 16, 16), ["a"] * 4)
-    how = {"max_train_steps": 1, "train_batch_size": 2, "rank": 2, "out": folder / "sketch" / "style-lora"}
+    how = {"max_train_steps": 1, "train_batch_size": 2, "rank": 2, "out": folder / "sketch" / "style-lora-0.003"}
     list(finetune(pipe, learnt, noise=learnt.prior(pipe), **how))
     return folder
 
 
 def test_a_lora_is_shipped_once_in_half_precision(trained, tmp_path):
-    source, out = trained / "sketch" / "style-lora", tmp_path / "finetuned" / "sketch"
+    source, out = trained / "sketch" / "style-lora-0.003", tmp_path / "finetuned" / "sketch"
     assert lesson_03.ship_lora(source, out) and not lesson_03.ship_lora(source, out)
     ours, theirs = load_file(out / finetuned.LORA), load_file(source / finetuned.LORA)
     assert ours.keys() == theirs.keys() and {x.dtype for x in ours.values()} == {torch.float16}
@@ -36,7 +36,7 @@ def test_a_lora_is_shipped_once_in_half_precision(trained, tmp_path):
 
 
 def test_nothing_shipped_tells_of_a_machine(trained, tmp_path, root):
-    lesson_03.ship_lora(trained / "sketch" / "style-lora", tmp_path / "sketch")
+    lesson_03.ship_lora(trained / "sketch" / "style-lora-0.003", tmp_path / "sketch")
     card = (tmp_path / "sketch" / "README.md").read_text()
     assert "data/finetuned/sketch" in card
     assert str(root) not in card and str(tmp_path) not in card
@@ -46,7 +46,7 @@ def test_a_short_training_counts_as_missing(trained, tmp_path):
     told = [record["state"] for record in lesson_03.run(folder=trained.parent / "x", out=tmp_path)]
     assert all(state.startswith("missing") for state in told) and len(told) == 4 + 3
     assert not any(tmp_path.iterdir())
-    assert "plain, style" in lesson_03.ship_sheet("sketch", trained, tmp_path)
+    assert "plain-0.0003, plain-0.001, style-0.0003" in lesson_03.ship_sheet("sketch", trained, tmp_path)
 
 
 def test_with_enough_steps_the_recipe_ships_and_is_then_up_to_date(trained, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from small_course import small_course
 from dislib.errors import DislibWarning
 from dislib.methods import METHODS, TRAININGS
 from dislib.results import read_results
-from dislib.tiny import baselines, higher_rate, lora_layers
+from dislib.tiny import baselines, lora_layers
 from dislib.training_set import TrainingSet
 
 
@@ -31,22 +31,26 @@ def small(tmp_path, monkeypatch):
 def test_rates_are_chosen_once_and_the_trainings_go_on_from_them(small):
     run = lambda: list(baselines.run(folder=small / "build" / "baselines", out=small / "out"))
     first = run()
-    assert [r["rate"] for r in first if "trained" in r] == [1e-4, 1e-3, first[6]["rate"]]
     choice = json.loads((small / "out" / "rates.json").read_text())
-    fids = choice["fid"]["style"]
+    fids, own = choice["fid"]["style"], choice["of methods"]
     best = min(fids, key=lambda rate: fids[rate]["style"] + fids[rate]["style-matched"])
     assert choice["chosen"]["style"] == float(best) and len(fids) == 2
+    assert own == {name: float(min(fids, key=lambda rate: fids[rate][name])) for name in ("style", "style-matched")}
+    assert [r["rate"] for r in first if "trained" in r] == [1e-4, 1e-3, *dict.fromkeys(own.values())]
 
-    record = json.loads((small / "build" / "baselines" / "sketch" / "style" / "training.json").read_text())
-    assert len(record["losses"]) == 3 and record["settings"]["use_ema"]
-    tried = small / "build" / "baselines" / "rates" / f"style-{choice['chosen']['style']:g}" / "training.json"
-    assert json.loads(tried.read_text())["losses"] == record["losses"][:2]
+    for name, rate in own.items():
+        trained = baselines.tuned(small / "build" / "baselines", "sketch", name)
+        assert trained.name == f"style-{rate:g}" and baselines.tuned(trained.parents[1], "sketch", "base") is None
+        record = json.loads((trained / "training.json").read_text())
+        assert len(record["losses"]) == 3 and record["settings"]["use_ema"] and record["settings"]["learning_rate"] == rate
+        tried = small / "build" / "baselines" / "rates" / trained.name / "training.json"
+        assert json.loads(tried.read_text())["losses"] == record["losses"][:2]
 
     rows = read_results(small / "out" / "baselines.csv")
     assert {r.method for r in rows} == {"base", "style", "style-matched"}
     assert all(r.value == 1 for r in rows if r.method == "base" and r.metric == "nfid")
     again = run()
-    assert not any(record.get("new pictures") for record in again) and len(again) == 4
+    assert not any(record.get("new pictures") for record in again) and len(again) == 3 + len(set(own.values()))
 
 
 def test_the_layers_of_a_lora_are_compared(small, monkeypatch):
@@ -64,16 +68,3 @@ def test_the_layers_of_a_lora_are_compared(small, monkeypatch):
     assert list(found) == list(lora_layers.LAYERS) and sizes == sorted(set(sizes))
     for numbers in found.values():
         assert numbers["style-lora"]["fid"] > 0 and numbers["style-lora-matched"]["clip"] > -100
-
-
-def test_a_higher_rate_is_measured_in_the_same_way(small, monkeypatch):
-    for name in ("everywhere", "PICTURES", "STEPS", "STYLES"):
-        monkeypatch.setattr(higher_rate, name, getattr(baselines, name))
-    monkeypatch.setattr(higher_rate, "TRAINED", ("style",))
-    monkeypatch.setattr(higher_rate, "SHOWN", ("style", "style-matched"))
-    run = lambda: list(higher_rate.run(folder=small / "build" / "higher_rate", out=small / "out"))
-    assert [record.get("rate") for record in run()] == [1e-3, None, None]
-    text = (small / "out" / "higher_rate.csv").read_text()
-    rows = read_results(small / "out" / "higher_rate.csv")
-    assert {(r.method, r.style) for r in rows if r.guidance} == {("style", "sketch"), ("style-matched", "sketch")}
-    assert run()[1:] and (small / "out" / "higher_rate.csv").read_text() == text

@@ -7,7 +7,6 @@ import pytest
 from small_course import WORDS, small_course
 
 from dislib.errors import DislibWarning
-from dislib.methods import METHODS
 from dislib.results import read_results
 from dislib.sheets import read_sheet
 from dislib.tiny import results
@@ -20,10 +19,10 @@ def small(tmp_path, monkeypatch):
     data = small_course(tmp_path / "data")
     monkeypatch.setenv("DISLIB_DATA", str(data))
     sizes = {"STYLES": ("sketch",), "FULL": ("base", "leak"), "FEW": 8, "ALL": 12, "IMAGES_PER_PROMPT": 2}
-    sizes |= {"BATCH_SIZE": 4, "SHOWN": 2, "GUIDANCE": (1.0, 2.0, 3.0), "METHODS": {n: METHODS[n] for n in NAMES}}
+    sizes |= {"BATCH_SIZE": 4, "SHOWN": 2, "GUIDANCE": (1.0, 2.0, 3.0), "SWEPT": NAMES}
     few = results.examples
     sizes |= {"examples": lambda pipe, style: few(pipe, style, n=6)}
-    sizes |= {"native": lambda: False, "hasten": lambda pipe: pipe}
+    sizes |= {"tuned": lambda folder, style, name: None, "native": lambda: False, "hasten": lambda pipe: pipe}
     kept = ("max_train_steps", "train_batch_size", "use_ema", "caption_dropout", "lr_scheduler")
     sizes |= {"read": lambda _: {"settings": dict.fromkeys(kept, 1)}}
     sizes |= {"everywhere": lambda work, jobs: map(work, jobs)}

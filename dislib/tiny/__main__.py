@@ -7,7 +7,7 @@ from pathlib import Path
 
 RECIPES = (
     *("data", "vae", "unet", "judge", "ship", "references", "report", "day_one"),
-    *("baselines", "results", "lora_layers", "higher_rate", "learning", "own_leak", "lesson_03", "findings", "hero"),
+    *("baselines", "race", "results", "lora_layers", "learning", "own_leak", "lesson_03", "findings", "hero"),
 )
 
 

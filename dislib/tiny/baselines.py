@@ -1,9 +1,9 @@
 """All methods on all drawn styles, same images, same budget: `python -m dislib.tiny baselines`.
 
-1. Rates: every training is begun with each of its three learning rates on one style; the one with the lowest FID stays
-   (the mean FID, where several methods sample from one training).
-   All trainings keep a moving average of their weights (`use_ema`), which is what is looked at: at a constant rate the
-   latest weights jump about, and at the higher rates FID with them.
+1. Rates: every training is begun with each of its three learning rates on one style. Each method keeps the one with its
+   lowest FID, so that two starts of one training may ask for two U-Nets. All trainings keep a moving average of their
+   weights (`use_ema`), which is what is looked at: at a constant rate the latest weights jump about, and at the higher
+   rates FID with them.
 2. Trainings: each once on every style, with that rate.
 3. Measurements: 200 pictures of each method at one guidance weight; a table, and a sheet of pictures a style.
 
@@ -99,6 +99,23 @@ def shown_by(training: str) -> list[str]:
     return [name for name, method in METHODS.items() if method.training == training]
 
 
+def rates(folder: Path) -> dict[str, float]:
+    """From method to the learning rate that was best for it; methods without a training are left out.
+
+    As tried in this folder, or else as shipped.
+    """
+    path = folder / "rates.json"
+    found = json.loads((path if path.exists() else data_dir() / "results" / path.name).read_text())["fid"]
+    fids = {name: found[method.training] for name, method in METHODS.items() if method.training}
+    return {name: float(min(of, key=lambda rate: of[rate][name])) for name, of in fids.items()}  # noqa: B023
+
+
+def tuned(folder: Path, style: str, name: str) -> Path | None:
+    """Where the U-Net of a method lies, if it has one; methods of one training whose rates agree share it."""
+    training = METHODS[name].training
+    return folder / style / f"{training}-{rates(folder)[name]:g}" if training else None
+
+
 def choose_rates(folder: Path) -> Iterator[dict]:
     """Try every rate on one style; the choice goes to `rates.json`."""
     tried = [(name, rate) for name, way in TRAININGS.items() for rate in way.rates]
@@ -113,12 +130,13 @@ def choose_rates(folder: Path) -> Iterator[dict]:
         found[name][f"{rate:g}"][method] = fid_of(RATE_STYLE, job[-1])
         yield record | {"rate": rate, "fid": found[name][f"{rate:g}"][method]}
     best = {name: float(min(fids, key=lambda rate: mean(fids[rate].values()))) for name, fids in found.items()}
-    for name, rate in best.items():
-        if checkpoints(where[name, rate]):  # and go on from there
-            ignore = shutil.ignore_patterns("sweep-*")
-            shutil.copytree(where[name, rate], folder / RATE_STYLE / name, dirs_exist_ok=True, ignore=ignore)
     choice = {"style": RATE_STYLE, "steps": RATE_STEPS, "guidance": GUIDANCE, "pictures": PICTURES}
     write_json(folder / "rates.json", {**choice, "fid": found, "chosen": best})
+    for name, rate in rates(folder).items():
+        tried = where[METHODS[name].training, rate]
+        if checkpoints(tried):  # and go on from there
+            ignore = shutil.ignore_patterns("sweep-*")
+            shutil.copytree(tried, tuned(folder, RATE_STYLE, name), dirs_exist_ok=True, ignore=ignore)
 
 
 def run(*, folder: Path, out: Path = Path("data/results")) -> Iterator[dict]:
@@ -126,19 +144,15 @@ def run(*, folder: Path, out: Path = Path("data/results")) -> Iterator[dict]:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "rates.json").exists():
         yield from choose_rates(folder)
-    rates = json.loads((folder / "rates.json").read_text())["chosen"]
+    chosen = rates(folder)
     for count, style in enumerate(STYLES, 1):
-        tuned = lambda name: folder / style / name  # noqa: B023, E731
-        yield from everywhere(train_one, [(style, name, rates[name], STEPS, tuned(name)) for name in TRAININGS])
-        yield from everywhere(
-            paint_one,
-            [
-                (style, name, method.training and tuned(method.training), folder / style / "sweeps" / name)
-                for name, method in METHODS.items()
-            ],
-        )
+        at = {name: tuned(folder, style, name) for name in METHODS}
+        jobs = {at[name]: (style, METHODS[name].training, rate, STEPS, at[name]) for name, rate in chosen.items()}
+        yield from everywhere(train_one, list(jobs.values()))
+        jobs = [(style, name, at[name], folder / style / "sweeps" / name) for name in METHODS]
+        yield from everywhere(paint_one, jobs)
         write_results(make_folder(out) / "baselines.csv", table(folder, STYLES[:count]))
-        write_json(out / "rates.json", json.loads((folder / "rates.json").read_text()))
+        write_json(out / "rates.json", json.loads((folder / "rates.json").read_text()) | {"of methods": chosen})
 
 
 def table(folder: Path, styles: tuple) -> list:

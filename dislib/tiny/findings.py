@@ -12,12 +12,12 @@ from textwrap import indent
 
 from ..errors import DislibError
 from ..files import write_atomic
-from ..learning import BOTH, VARIANTS, over_seeds, pick, races, read_learning
+from ..learning import BOTH, VARIANTS, over_seeds, pick, read_learning
 from ..learning_curves import LABELS
 from ..methods import METHODS
 from ..models import data_dir
-from ..results import FLOOR, TRAINING, Row, read_results, standings
-from .baselines import RATE_STYLE
+from ..race import races
+from ..results import FLOOR, TRAINING, read_results, standings
 
 PAGE = Path("docs/measured.md")
 OURS = ("style", "style-matched", "style-lora", "style-lora-matched")  # what is trained with style noise
@@ -48,28 +48,15 @@ def of_methods(rows: list, metric: str) -> str:
     return table([metric.upper() if metric == "fid" else "CLIP score", *styles], lines)
 
 
-def at_own_rates(rows: list, higher: list) -> list:
-    """The rows with each method at its own rate: the highest one where it is better on the style that rates are chosen on."""
-    fids = [
-        {r.method: r.value for r in some if (r.metric, r.style) == ("fid", RATE_STYLE) and r.guidance}
-        for some in (rows, higher)
-    ]
-    moved = {method for method, value in fids[1].items() if value < fids[0][method]}
-    there = {(r.method, r.style) for r in higher if r.method in moved}
-    return [r for r in rows if (r.method, r.style) not in there] + [r for r in higher if (r.method, r.style) in there]
-
-
-def of_rates(rows: list, higher: list) -> str:
-    """FID at the chosen rate and at the highest one, of the methods and styles that were measured at both."""
-    methods, styles = ([*dict.fromkeys(getattr(row, name) for row in higher if row.guidance)] for name in Row._fields[:2])
-    at = lambda rows: {(r.method, r.style): band(r) for r in rows if r.metric == "fid" and r.guidance}
-    chosen, highest = at(rows), at(higher)
-    lines = [
-        [f"{METHODS[method].label}, {rate} rate", *(of[method, style] for style in styles)]
-        for method in methods
-        for rate, of in (("chosen", chosen), ("highest", highest))
-    ]
-    return table(["FID", *styles], lines)
+def of_rates(found: dict) -> str:
+    """FID at each rate that was tried, in bold the one that a method has kept."""
+    lines = []
+    for name, kept in found["of methods"].items():
+        fids = found["fid"][METHODS[name].training]
+        told = (f"{rate}: {of[name]:.0f}" for rate, of in fids.items())
+        bold = (f"**{text}**" if float(rate) == kept else text for rate, text in zip(fids, told))
+        lines.append([METHODS[name].label, *bold])
+    return table(["rate: FID", "lowest", "middle", "highest"], lines)
 
 
 def firsts(rows: list, weight: float, methods: Iterable[str]) -> list[str]:
@@ -134,7 +121,9 @@ def of_stochastic(found: dict) -> str:
 
 
 def count(styles: list[str], of: int) -> str:
-    return f"{len(styles)} of {of} styles{f' ({chr(44).join(styles)})' if styles else ''}".replace(",", ", ")
+    if len(styles) == of:
+        return f"all {of} styles"
+    return f"{len(styles)} of {of} styles" + (f" ({', '.join(styles)})" if styles else "")
 
 
 def verdicts(found: list) -> str:
@@ -156,20 +145,24 @@ def page(results: Path) -> str:
         DislibError: a table is missing.
     """
     rows, learnt = read_results(results / "baselines.csv"), read_learning(results / "learning.csv")
-    layers, stochastic = (json.loads((results / f"{n}.json").read_text()) for n in ("lora_layers", "stochastic"))
+    files = (json.loads((results / f"{name}.json").read_text()) for name in ("lora_layers", "stochastic", "rates"))
+    layers, stochastic, tried = files
     styles = list(dict.fromkeys(row.style for row in rows))
     followed = list(dict.fromkeys(row.style for row in pick(learnt, iterations=10)))
     [weight] = {row.guidance for row in rows if row.guidance is not None}
-    higher = read_results(results / "higher_rate.csv")
-    own = at_own_rates(rows, higher)
+    run_of = {method: races(read_results(results / "race.csv"), rows, method) for method in OURS[:2]}
     facts = {
         "n": max(row.n for row in rows if row.method in METHODS), "weight": f"{weight:g}", "fid": of_methods(rows, "fid"),
-        "clip": of_methods(rows, "clip"), "higher": indent(of_rates(rows, higher), "  "),
+        "clip": of_methods(rows, "clip"),
+        "rates": indent(of_rates(tried), "  "),
         "first": count(firsts(rows, weight, OURS[:2]), len(styles)),
-        "first_own": count(firsts(own, weight, OURS[:2]), len(styles)),
         "first_lora": count(firsts(rows, weight, OURS), len(styles)),
-        "races": "\n".join(str(race) for method in OURS[:2] for race in races(learnt, method)),
-        "won": verdicts(races(learnt, "style")), "won_matched": verdicts(races(learnt, "style-matched")),
+        "first_leak": count(firsts(rows, weight, ["plain-leak"]), len(styles)),
+        "first_dreambooth": count(firsts(rows, weight, ["dreambooth-leak"]), len(styles)),
+        "first_plain": count(firsts(rows, weight, ["plain"]), len(styles)),
+        "shared": " and ".join(f"{name} {tried['chosen'][name]:g}" for name in ("plain", "style")),
+        "races": "\n".join(str(race) for method in OURS[:2] for race in run_of[method]),
+        "won": verdicts(run_of["style"]), "won_matched": verdicts(run_of["style-matched"]),
         "anew": anew(learnt, followed[0], "plain-leak"), "anew_matched": anew(learnt, followed[0], "style-matched"),
         "runs": ", ".join(f"{runs(learnt, s)} of {s}" for s in followed) + " (trainings on other images of the style)",
         "curves": each(followed, lambda s: along(learnt, "iterations", style=s, images=50)),
@@ -214,31 +207,33 @@ style.
 {clip}
 
 **From the paper's or the matched start, Diffusion in Style has or shares the lowest FID on {first}.**
-If its LoRA counts, it is {first_lora};
-with the rates below, {first_own}.
+If its LoRA counts, it is {first_lora}. Plain fine-tuning from the leak has or shares it on {first_leak},
+DreamBooth from the leak on {first_dreambooth}, plain fine-tuning from white noise on {first_plain}.
 
-It is among the best where the style lies far from the base model in colour and things are drawn whole (sticker, neon), and
-ties with most others where the base model's colours will do (comic). On lines (sketch, blueprint) others came nearer in this table. What we found out about that:
+So our model agrees with half of the paper's story. The start decides: from white noise, plain fine-tuning, LoRA and DreamBooth stay
+far away on the styles with a white page (sketch, sticker), which the base model never paints. But training with style noise is not the only
+way to give a picture the right start. What we found out about that:
 
+- **The leak is a strong rival**, and a fair one: it brings the style's mean into the first latent too, without any change to
+  training. The paper does not compare with it; its authors proposed it in their next one.
 - **Another training gives another order.** The bands of this table cover prompts, not trainings. On sketch, trained anew on
-  other images, plain fine-tuning from the leak reaches {anew}, and style noise from the matched start {anew_matched}: a lead of
-  ten points in one column is no lead of a method.
-- **One rate for two starts.** The rate of a training is the best on average over its starts. At the highest rate tried:
+  other images (at the rates of the learning curves below), plain fine-tuning from the leak reaches {anew}, and style noise
+  from the matched start {anew_matched}: a lead of ten points in one column is no lead of a method.
+- **Starts ask for rates.** Each method has the best of three rates, chosen on sketch after 400 iterations:
 
-{higher}
+{rates}
 
-  On sketch, the matched start and the leak gain and are level; the paper's start and white noise lose. We read it so: the
-  better a U-Net has learnt its noise, the more exactly it reads its start, and the more it minds what the paper's start
-  lacks, the method's own leak (lesson 03, section 8). So the matched start lets one train faster.
+  The leak and the matched start want a higher rate than white noise and the paper's start. We read it so: the better a
+  U-Net has learnt its noise, the more exactly it reads its start, and the more it minds what the paper's start lacks, the
+  method's own leak (lesson 03, section 8). So the matched start lets one train faster. On comic the rate that was best on
+  sketch seems too high for it: compare with its learning curve below.
 - **Lines are hard for all.** On sketch and blueprint every method stays far above the floor, and CLIP scores say that
   things are poorly recognised: broken outlines, of any method. Where the start is right, what is left to learn is drawing,
   and there the noise makes no difference.
-- **The leak is a strong rival**, and a fair one: it brings the style's mean into the first latent too, without any change to
-  training. What fails on a style of another colour is white noise at the start.
 
 ## Style noise after 100 iterations, plain fine-tuning after 1,000
 
-FID, with "ahead" and "behind" only where the bands are apart.
+FID, each method at its own rate; "ahead" and "behind" only where the bands are apart.
 
 ```text
 {races}
@@ -246,12 +241,12 @@ FID, with "ahead" and "behind" only where the bands are apart.
 
 **In a tenth of the iterations style noise is {won} from the paper's start, and {won_matched} from the matched one.** We had
 hoped to see it ahead on four. But on a model as small as ours, and in a world as easy, plain fine-tuning also gets there in a thousand
-iterations, or in a hundred where the base model has the colours (comic). What it never gets from white noise is the page of
-sticker.
+iterations, or in a hundred where the base model has the colours (comic). What it does not get from white noise is a white page
+(sketch, sticker).
 
 ## What was learnt when
 
-Guidance weight {weight}; {runs}.
+Guidance weight {weight}; {runs}. Both trainings at the rate that is best on average over their starts ({shared}).
 
 {curves}
 

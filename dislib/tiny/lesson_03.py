@@ -25,7 +25,7 @@ from ..models import data_dir, load_pipeline
 from ..prior import StylePrior
 from ..sampling import generate
 from ..sheets import Sheet, read_sheet, write_sheet
-from .baselines import STEPS
+from .baselines import STEPS, tuned
 
 COMMAND = "python -m dislib.tiny lesson_03"
 STYLES = ("sketch", "sticker", "comic")  # as on the paper's poster: lines on white, a figure on white, an old comic
@@ -85,15 +85,15 @@ def card(out: Path, record: dict) -> str:
 
 def tuned_by(style: str, trained: Path) -> dict:
     """From method to the folder of its training, for the methods of a sheet that have one."""
-    return {name: trained / style / METHODS[name].training for name in ROWS if METHODS[name].training}
+    return {name: tuned(trained, style, name) for name in ROWS if METHODS[name].training}
 
 
-def draw(style: str, tuned: dict):
-    prior = StylePrior.from_images(load_pipeline("tiny", device="cpu"), data_dir() / "styles" / style / "train")
+def draw(style: str, nets: dict):
     """The sheet's pictures, a row a method."""
+    prior = StylePrior.from_images(load_pipeline("tiny", device="cpu"), data_dir() / "styles" / style / "train")
     rows = []
     for name in ROWS:
-        pipe, kind = load_pipeline(tuned.get(name, "tiny"), device="cpu"), METHODS[name].start
+        pipe, kind = load_pipeline(nets.get(name, "tiny"), device="cpu"), METHODS[name].start
         start = {"start": "white"} if kind == "white" else {"start": prior, "kind": kind}
         rows.append([s.image for b in generate(pipe, list(PROMPTS), [SEED], guidance=GUIDANCE, **start) for s in b])
     return rows
@@ -101,18 +101,18 @@ def draw(style: str, tuned: dict):
 
 def ship_sheet(style: str, trained: Path, out: Path) -> str:
     """Write `<style>.webp` and the facts beside it; says what was done."""
-    tuned = tuned_by(style, trained)
-    if missing := sorted({path.name for path in tuned.values() if not is_whole(path)}):
+    nets = tuned_by(style, trained)
+    if missing := sorted({path.name for path in nets.values() if not is_whole(path)}):
         return f"missing: {', '.join(missing)}"
     facts = {"command": COMMAND, "style": style, "seed": SEED, "guidance": GUIDANCE}
-    facts["base"] = finetuned.read(tuned["plain"])["base"]
-    facts["settings"] = {path.name: finetuned.read(path)["settings"] for path in tuned.values()}
+    facts["base"] = finetuned.read(nets["plain"])["base"]
+    facts["settings"] = {path.name: finetuned.read(path)["settings"] for path in nets.values()}
     path = out / f"{style}.webp"
     sheet = Sheet(list(ROWS), list(PROMPTS), [], facts)
     if path.exists() and replace(read_sheet(path), images=[]) == sheet:
         return "up to date"
     make_folder(out)
-    write_sheet(path, replace(sheet, images=draw(style, tuned)))
+    write_sheet(path, replace(sheet, images=draw(style, nets)))
     return "written"
 
 
@@ -122,11 +122,12 @@ def ship_sheet(style: str, trained: Path, out: Path) -> str:
 def run(*, folder: Path, out: Path = Path("data")) -> Iterator[dict]:
     """Ship what is there; yields a record for each LoRA and each sheet."""
     trained = folder.parent / "baselines"
-    for name, (style, training) in LORAS.items():
-        if not is_whole(trained / style / training):
-            yield {"lora": name, "state": f"missing: {trained / style / training}"}
+    for name, (style, method) in LORAS.items():
+        source = tuned(trained, style, method)
+        if not is_whole(source):
+            yield {"lora": name, "state": f"missing: {source}"}
         else:
-            written = ship_lora(trained / style / training, out / "finetuned" / name)
+            written = ship_lora(source, out / "finetuned" / name)
             yield {"lora": name, "state": "written" if written else "up to date"}
     for style in STYLES:
         yield {"sheet": style, "state": ship_sheet(style, trained, out / "results" / "lesson_03")}

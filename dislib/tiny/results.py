@@ -1,6 +1,6 @@
 """The shipped guidance sweeps, by the paper's protocol: `python -m dislib.tiny results`.
 
-Takes the U-Nets that `baselines` trained. Every method on three styles at 12 guidance weights: 200 pictures a point
+Takes the U-Nets that `baselines` trained. Eleven methods on three styles at 12 guidance weights: 200 pictures a point
 first, for all of them, then 800 for the methods of the paper's comparison. Into `data/results` go
 
 - `sweeps.csv`, every metric at every point with its band, and the floors; `sweeps.json`, how it was made;
@@ -31,12 +31,13 @@ from ..models import data_dir, load_pipeline, pipeline_fingerprint
 from ..results import Reference, floors, measure, write_results
 from ..sheets import Sheet, write_sheet
 from ..sweep_folder import Plan
-from .baselines import MEDIUM, everywhere, examples
+from .baselines import MEDIUM, everywhere, examples, tuned
 from .fast import hasten, native
 
 COMMAND = "python -m dislib.tiny results"
 STYLES = ("sketch", "sticker", "comic")
 FULL = ("base", "plain", "plain-leak", "style", "style-matched")
+SWEPT = tuple(name for name in METHODS if name not in ("offset", "style-lora"))  # `baselines` has these at one weight
 FEW, ALL, IMAGES_PER_PROMPT, BATCH_SIZE, SEED = 200, 800, 4, 16, 0
 SHOWN, BALLOT_GUIDANCE = 8, 3.0  # prompts of which a picture is kept; weight of the user study
 VOTED = (*FULL, "leak", "dreambooth-leak", "style-lora-matched")  # methods of the user study
@@ -49,7 +50,7 @@ class Job(NamedTuple):
     style: str
     method: str
     n: int
-    trained: Path
+    tuned: Path | None
     out: Path
     guidance: tuple
     exact: bool = False
@@ -72,7 +73,7 @@ def do(job: Job) -> dict:
     """Sweep, or go on with it."""
     torch.set_num_threads(1)
     method, made = METHODS[job.method], 0
-    pipe = load_pipeline(job.trained / job.style / method.training if method.training else "tiny", device="cpu")
+    pipe = load_pipeline(job.tuned or "tiny", device="cpu")
     prior = None if method.start == "white" else examples(pipe, job.style).prior(pipe)
     work = sweep(
         pipe if job.exact else hasten(pipe), load_judge(device="cpu"), prompts(), out=job.out, method=job.method,
@@ -88,12 +89,13 @@ def do(job: Job) -> dict:
 def rounds(folder: Path) -> list[list[Job]]:
     """What is swept before the results are shipped again: first few pictures of every method, then all of some."""
     trained = folder.parent / "baselines"
-    job = lambda style, name, n: Job(style, name, n, trained, place(folder, style, name), GUIDANCE)
+    job = lambda style, name, n: Job(style, name, n, tuned(trained, style, name), place(folder, style, name), GUIDANCE)
     exact = job(STYLES[0], "base", FEW)._replace(out=folder / "base-float32", guidance=(2.0,), exact=True)
-    others = [name for name in METHODS if name != "base"]
+    others = [name for name in SWEPT if name != "base"]
     few = [[job(style, name, FEW) for name in others] for style in STYLES]
     many = [[job(style, name, ALL) for name in FULL if name != "base"] for style in STYLES]
-    return [[job(STYLES[0], "base", FEW), exact], *few, [job(STYLES[0], "base", ALL)], *many]
+    many[0].insert(0, job(STYLES[0], "base", ALL))
+    return [[job(STYLES[0], "base", FEW), exact], *few, *many]
 
 
 # --- what is shipped ------------------------------------------------------------------------------------------------
@@ -102,7 +104,7 @@ def rounds(folder: Path) -> list[list[Job]]:
 def swept(folder: Path, style: str) -> dict:
     """From method to its points, for those that have been swept at all weights."""
     found = {}
-    for name in METHODS:
+    for name in SWEPT:
         try:
             points = read_sweep(place(folder, style, name))
         except DislibError:  # not begun
@@ -152,7 +154,7 @@ def rounding(folder: Path) -> dict:
 def facts(folder: Path) -> dict:
     """How the table was made."""
     pipe, trained = load_pipeline("tiny", device="cpu"), folder.parent / "baselines"
-    settings = read(trained / STYLES[0] / "style")["settings"]
+    settings = read(tuned(trained, STYLES[0], "style"))["settings"]
     kept = ("max_train_steps", "train_batch_size", "use_ema", "caption_dropout", "lr_scheduler")
     return {
         "command": COMMAND, "precision": "bfloat16" if native() else "float32", "rounding": rounding(folder),
