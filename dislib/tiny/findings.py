@@ -99,6 +99,31 @@ def of_starts(rows: list, style: str) -> str:
     return table(["", "white start", "paper's start", "matched start"], lines)
 
 
+def along_guidance(rows: list, style: str, metric: str) -> str:
+    """All swept methods by guidance weights; in bold the lowest FID, or the highest CLIP score, of each."""
+    at = {(r.method, r.guidance): r for r in rows if (r.style, r.metric) == (style, metric) and r.guidance is not None}
+    weights, lines = sorted({weight for _, weight in at}), []
+    for name in (name for name in METHODS if (name, weights[0]) in at):
+        values = [at[name, weight].value for weight in weights]
+        best = (max if metric == "clip" else min)(values)
+        told = [f"**{value:.0f}**" if value == best else f"{value:.0f}" for value in values]
+        lines.append([METHODS[name].label, at[name, weights[0]].n, *told])
+    return table([metric.upper() if metric == "fid" else "CLIP score", "n", *(f"w = {w:g}" for w in weights)], lines)
+
+
+def of_places(rows: list) -> str:
+    """The guidance weights at which a method shares the first place by KID, a column a style."""
+    styles, found = list(dict.fromkeys(row.style for row in rows)), {}
+    for style in styles:
+        for weight in sorted({row.guidance for row in rows if row.style == style} - {None}):
+            for place, row in standings(rows, style=style, guidance=weight, metric="kid"):
+                if place == 1:
+                    found.setdefault((row.method, style), []).append(f"{weight:g}")
+    told = lambda name: [", ".join(found.get((name, style), ())) for style in styles]
+    swept = [name for name in METHODS if name in {row.method for row in rows}]
+    return table(["first at w =", *styles], [[METHODS[name].label, *told(name)] for name in swept])
+
+
 def of_layers(found: dict) -> str:
     lines = [
         [kind, of["megabytes in float32"], *(f"{of[m]['fid']:.0f}" for m in ("style-lora", "style-lora-matched"))]
