@@ -232,7 +232,7 @@ def _orders(n, seed):
 
 
 def ranking_plot(ranking, *, labels=None, title=None):
-    """The ranking as bars: the chance of being chosen over a method of average strength, with its band.
+    """The ranking as bars: the chance of being chosen over an average method, with its band.
 
     Args:
         ranking: what `bradley_terry` returned.
@@ -244,6 +244,6 @@ def ranking_plot(ranking, *, labels=None, title=None):
         {name[s.method]: s.chance for s in ranking},
         intervals=bands,
         lines={"average": 0.5},
-        xlabel="chance of being chosen over a method of average strength",
+        xlabel="chance of being chosen over an average method",
         title=title,
     )

@@ -1,11 +1,14 @@
 """The checks of lesson 04: right answers pass, typical mistakes are named."""
 
+import json
 import math
+import re
 
+import numpy as np
 import pytest
 
-from dislib import exercises_04
-from dislib.results import Row
+from dislib import data_dir, exercises_04
+from dislib.results import Row, read_results
 
 
 @pytest.mark.parametrize(
@@ -57,3 +60,17 @@ def test_lowest(answer, state, message):
 def test_strength(answer, state, message):
     verdict = exercises_04.check_strength(answer, 30, 10)
     assert verdict.state == state and message in verdict.text
+
+
+def test_the_solutions_that_the_notebook_folds_away_are_right(root):
+    cells = json.loads((root / "notebooks" / "04_evaluation.ipynb").read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    solutions = re.findall(r"<summary>Solution</summary>\s*```python\n(.*?)```", text, re.DOTALL)
+    given = {"rows": read_results(data_dir() / "results" / "sweeps.csv"), "STYLE": "sketch", "np": np}
+    states = []
+    for solution in solutions:
+        *lines, last = solution.strip().splitlines()
+        names = {**given, "exercises_04": exercises_04}
+        exec("\n".join([*lines, f"verdict = {last}"] if last.startswith("exercises_04") else [*lines, last]), names)
+        states.append(names.get("verdict") or exercises_04.check_frechet(names["frechet"]))
+    assert [verdict.state for verdict in states] == ["right"] * 3

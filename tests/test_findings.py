@@ -24,6 +24,22 @@ def test_a_table_of_methods_marks_all_that_share_the_first_place():
     assert findings.firsts(rows, 2.0, ("style",)) == [] and findings.firsts(rows, 2.0, ("base",)) == ["comic", "neon"]
 
 
+def test_the_best_point_of_each_method_is_marked():
+    row = lambda name, w, metric, value: Row(name, "comic", w, metric, value, value - 1, value + 1, 200)
+    rows = [row("base", w, m, v) for w, m, v in ((1.0, "fid", 9), (3.0, "fid", 7), (1.0, "clip", 50), (3.0, "clip", 40))]
+    rows += [row("plain", 3.0, "fid", 5)]
+    head, _, base = findings.along_guidance(rows[:4], "comic", "fid").splitlines()
+    assert head == "| FID | n | w = 1 | w = 3 |" and base == "| base model | 200 | 9 | **7** |"
+    assert findings.along_guidance(rows[:4], "comic", "clip").splitlines()[2] == "| base model | 200 | **50** | 40 |"
+
+
+def test_first_places_are_shared_where_bands_overlap():
+    row = lambda name, w, value: Row(name, "comic", w, "fid", value, value - 1, value + 1, 200)
+    rows = [row("base", 1.0, 5), row("plain", 1.0, 6.5), row("base", 3.0, 5), row("plain", 3.0, 1)]
+    rows.append(row("floor", None, 0))
+    assert findings.of_places(rows).splitlines()[2:] == ["| base model | 1 |", "| plain fine-tuning | 1, 3 |"]
+
+
 def test_counts_are_told_in_words():
     assert findings.count(["comic", "neon"], 5) == "2 of 5 styles (comic, neon)"
     assert findings.count([], 5) == "0 of 5 styles" and findings.count(["comic", "neon"], 2) == "all 2 styles"

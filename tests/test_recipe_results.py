@@ -39,10 +39,11 @@ def test_few_pictures_of_all_then_all_of_some_and_nothing_twice(small):
         *[("base", 8, True), ("base", 8, True), ("prompt", 8, True), ("leak", 8, True)],
         *[("base", 12, True), ("leak", 12, True)],
     ]
-    rows = read_results(small / "out" / "sweeps.csv")
-    n = {(r.method, r.guidance): r.n for r in rows if r.metric == "fid" and r.guidance}
-    assert n == {(m, w): 8 if m == "prompt" else 12 for m in NAMES for w in (1.0, 2.0, 3.0)}
-    assert all(r.value == 1 for r in rows if r.metric == "nfid" and r.method == "base")
+    for table, methods, pictures in (("sweeps", ("base", "leak"), 12), ("sweeps_few", NAMES, 8)):
+        rows = read_results(small / "out" / f"{table}.csv")
+        n = {(r.method, r.guidance): r.n for r in rows if r.metric == "fid" and r.guidance}
+        assert n == {(m, w): pictures for m in methods for w in (1.0, 2.0, 3.0)}
+        assert all(r.value == 1 for r in rows if r.metric == "nfid" and r.method == "base")
 
     strip, ballots = (read_sheet(small / "out" / kind / "sketch.webp") for kind in ("strips", "ballots"))
     assert strip.rows == list(NAMES) and ballots.rows == ["base", "leak"] and strip.columns == [1.0, 2.0, 3.0]

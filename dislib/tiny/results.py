@@ -1,18 +1,21 @@
 """The shipped guidance sweeps, by the paper's protocol: `python -m dislib.tiny results`.
 
-Takes the U-Nets that `baselines` trained. Eleven methods on three styles at 12 guidance weights: 200 pictures a point
+Takes the U-Nets that `baselines` trained. Eleven methods on three styles at 12 guidance weights: few pictures a point
 first, for all of them, then 800 for the methods of the paper's comparison. Into `data/results` go
 
-- `sweeps.csv`, every metric at every point with its band, and the floors; `sweeps.json`, how it was made;
+- `sweeps.csv`, every metric with its band at every point of the methods of the comparison, and the floors;
+- `sweeps_few.csv`, the same of all methods, each on the same few pictures: a metric depends on how many pictures and how
+  many prompts it sees, so points of different ones are never put into one table;
+- `sweeps.json`, how both were made;
 - `strips/STYLE.webp`, one prompt and initial latent by every method at every weight;
 - `ballots/STYLE.webp`, eight prompts by eight methods at one weight, for the user study.
 
-An interrupted run goes on, and what is finished is shipped after every round. One process a core.
+An interrupted run goes on, and what is new is shipped after every round. One process a core.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +44,7 @@ SWEPT = tuple(name for name in METHODS if name not in ("offset", "style-lora")) 
 FEW, ALL, IMAGES_PER_PROMPT, BATCH_SIZE, SEED = 200, 800, 4, 16, 0
 SHOWN, BALLOT_GUIDANCE = 8, 3.0  # prompts of which a picture is kept; weight of the user study
 VOTED = (*FULL, "leak", "dreambooth-leak", "style-lora-matched")  # methods of the user study
-QUALITY = 75  # of WebP: all sheets together stay below a megabyte
+QUALITY = 60  # of WebP: all sheets together stay below a megabyte
 
 
 class Job(NamedTuple):
@@ -101,24 +104,24 @@ def rounds(folder: Path) -> list[list[Job]]:
 # --- what is shipped ------------------------------------------------------------------------------------------------
 
 
-def swept(folder: Path, style: str) -> dict:
-    """From method to its points, for those that have been swept at all weights."""
+def swept(folder: Path, style: str, n: int = FEW, names: Iterable[str] = SWEPT) -> dict:
+    """From method to its points of n pictures, for those that have as many at all weights."""
     found = {}
-    for name in SWEPT:
+    for name in names:
         try:
-            points = read_sweep(place(folder, style, name))
-        except DislibError:  # not begun
+            found[name] = read_sweep(place(folder, style, name), guidance=list(GUIDANCE), n=n)
+        except DislibError:  # not yet
             continue
-        if len(points) == len(GUIDANCE) and len(next(iter(points.values())).clip) >= FEW:
-            found[name] = points
     return found
 
 
-def table(folder: Path, style: str) -> list:
-    """The rows of a style."""
-    points, reference = swept(folder, style), Reference.of(style, load_judge(device="cpu"))
-    rows = floors(reference, ALL) + [row for row in floors(reference, FEW) if row.method == "floor"]
-    for name, found in points.items():
+def table(task: tuple[Path, str, int, tuple]) -> list:
+    """The rows of a style: of all methods named that have n pictures a point, and the floors of as many."""
+    folder, style, n, names = task
+    torch.set_num_threads(1)
+    points, reference = swept(folder, style, n, names), Reference.of(style, load_judge(device="cpu"))
+    rows = floors(reference, n) if len(points) > 1 else []
+    for name, found in points.items() if rows else ():
         rows += measure(found, reference, method=name, base=points["base"])
     return rows
 
@@ -167,17 +170,22 @@ def facts(folder: Path) -> dict:
 
 def ship(folder: Path, out: Path) -> None:
     """Write all that the sweeps say so far."""
-    rows = []
+    make_folder(out)
+    for name, n, methods in (("sweeps_few", FEW, SWEPT), ("sweeps", ALL, FULL)):
+        tables = everywhere(table, [(folder, style, n, methods) for style in STYLES])
+        write_results(out / f"{name}.csv", [row for rows in tables for row in rows])
     for style in STYLES:
         if len(swept(folder, style)) > 1:
-            rows += table(folder, style)
             ship_sheets(folder, style, out)
-    write_results(make_folder(out) / "sweeps.csv", rows)
     write_json(out / "sweeps.json", facts(folder))
 
 
 def run(*, folder: Path, out: Path = Path("data/results")) -> Iterator[dict]:
     """All sweeps; yields a record for each."""
     for jobs in rounds(folder):
-        yield from everywhere(do, jobs)
-        ship(folder, out)
+        new = False
+        for record in everywhere(do, jobs):
+            new |= record["new"]
+            yield record
+        if new or not (out / "sweeps.json").exists():
+            ship(folder, out)

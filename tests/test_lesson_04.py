@@ -1,0 +1,132 @@
+"""What lesson 04 claims of the shipped sweeps, with controls, and that these are whole and of the shipped model."""
+
+import json
+
+import pytest
+
+from dislib import blind_spots, data_dir, datasets, finetuned, generate, load_pipeline
+from dislib.evaluation import GUIDANCE
+from dislib.judge import fingerprint, load_judge
+from dislib.memorisation import copying
+from dislib.models import pipeline_fingerprint
+from dislib.results import FLOOR, METRICS, TRAINING, read_results, standings
+from dislib.sheets import read_sheet
+from dislib.tiny.results import ALL, BALLOT_GUIDANCE, BATCH_SIZE, FEW, FULL, SHOWN, STYLES, SWEPT, VOTED
+
+SHIPPED = data_dir() / "results"
+WHITE_PAGES = ("sketch", "sticker")
+LOW = [w for w in GUIDANCE if w <= 3]
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """The methods of the paper's comparison, 800 pictures a point."""
+    return read_results(SHIPPED / "sweeps.csv")
+
+
+@pytest.fixture(scope="module")
+def few():
+    """All methods, fewer pictures."""
+    return read_results(SHIPPED / "sweeps_few.csv")
+
+
+def curve(rows, style, method, metric):
+    """From weight to row."""
+    return {r.guidance: r for r in rows if (r.style, r.method, r.metric) == (style, method, metric)}
+
+
+# --- whole, and of this model -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table, methods, least", [("rows", FULL, ALL), ("few", SWEPT, FEW)])
+def test_every_method_was_swept_on_every_style(request, table, methods, least):
+    rows = request.getfixturevalue(table)
+    found = [(r.method, r.style, r.guidance, r.metric) for r in rows if r.guidance is not None]
+    assert set(found) == {(m, s, w, k) for m in methods for s in STYLES for w in GUIDANCE for k in METRICS}
+    [n] = {r.n for r in rows if r.method in methods}
+    assert len(found) == len(set(found)) and least <= n < least + BATCH_SIZE
+    floors = {(r.method, r.style, r.n) for r in rows if r.guidance is None}
+    assert floors == {(name, style, k) for style in STYLES for name, k in ((FLOOR, least), (TRAINING, 100))}
+
+
+def test_the_sweeps_are_of_the_shipped_model_and_judge():
+    facts = json.loads((SHIPPED / "sweeps.json").read_text())
+    assert facts["base"] == pipeline_fingerprint(load_pipeline("tiny"))
+    assert facts["judge"] == fingerprint(load_judge())
+    assert facts["rounding"]["between"] < 1 > abs(facts["rounding"]["float32"] - facts["rounding"]["bfloat16"])
+
+
+def test_the_base_is_the_measure_of_normalised_fid(rows, few):
+    assert {r.value for r in rows + few if (r.method, r.metric) == ("base", "nfid")} == {1.0}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_the_sheets_hold_what_the_widgets_show(style):
+    strip, ballots = (read_sheet(SHIPPED / kind / f"{style}.webp") for kind in ("strips", "ballots"))
+    assert set(strip.rows) == set(SWEPT) and strip.columns == list(GUIDANCE) and strip.facts["prompt"]
+    assert set(ballots.rows) == set(VOTED) and len(ballots.columns) == SHOWN
+    assert ballots.facts["guidance"] == BALLOT_GUIDANCE
+
+
+# --- what the lesson says of them ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_style_noise_from_the_matched_start_is_among_the_first(few, style):
+    """Of all methods at every weight; the control is plain fine-tuning from white noise."""
+    for weight in GUIDANCE:
+        first = {r.method for place, r in standings(few, style=style, guidance=weight) if place == 1}
+        assert "style-matched" in first and ("plain" in first) == (style not in WHITE_PAGES)
+
+
+@pytest.mark.parametrize("style", WHITE_PAGES)
+def test_on_white_pages_the_start_decides(few, style):
+    """With the style's mean at the start, a method lies far below the same one without it, at every weight up to 8."""
+    for with_it, without in (("style-matched", "plain"), ("plain-leak", "plain"), ("dreambooth-leak", "dreambooth")):
+        near, far = (curve(few, style, name, "fid") for name in (with_it, without))
+        assert all(near[w].high < far[w].low for w in GUIDANCE if w <= 8)
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("method", ["plain-leak", "style", "style-matched"])
+def test_too_much_guidance_costs_style_and_prompt(few, style, method):
+    fid, clip = (curve(few, style, method, metric) for metric in ("fid", "clip"))
+    lowest, highest = min(fid.values(), key=lambda r: r.value), max(clip.values(), key=lambda r: r.value)
+    assert lowest.guidance <= 8 and fid[20].low > lowest.high
+    assert highest.guidance <= 8 and clip[20].high < highest.low
+
+
+@pytest.mark.parametrize("style", WHITE_PAGES)
+def test_style_noise_keeps_the_style_under_much_guidance(few, style):
+    plain, matched = (curve(few, style, name, "fid") for name in ("plain", "style-matched"))
+    assert matched[20].value < min(row.value for row in plain.values()) and matched[20].high < plain[20].low
+
+
+def test_fid_minds_how_many_prompts_there_are(few):
+    """As many pictures of fewer prompts lie farther off."""
+    of_all = [r for r in read_results(SHIPPED / "baselines.csv") if (r.method, r.style, r.metric) == ("plain", "comic", "fid")]
+    assert of_all[0].n < 208 == curve(few, "comic", "plain", "fid")[2].n
+    assert of_all[0].high < curve(few, "comic", "plain", "fid")[2].low
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_nobody_follows_the_prompt_better_than_the_base(few, style):
+    for weight in LOW:
+        base = curve(few, style, "base", "clip")[weight]
+        assert all(curve(few, style, name, "clip")[weight].low <= base.high for name in SWEPT)
+
+
+# --- copies -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_tuned_model_keeps_layouts_of_its_training_images():
+    """By pixels; fresh pictures of the style are the control."""
+    tuned, style = data_dir() / "finetuned" / "sketch", data_dir() / "styles" / "sketch" / "train"
+    used = set(finetuned.read(tuned)["files"])
+    drawn = {file.name: datasets.load_image(file, 128) for file in datasets.list_images(style).files}
+    train, held_out = ([image for name, image in drawn.items() if (name in used) == side] for side in (True, False))
+    prompts = datasets.read_prompts(data_dir() / "prompts" / "prompts.jsonl")[::4]
+    made = [s.image for b in generate(load_pipeline(tuned), prompts, [0], guidance=2, kind="matched") for s in b]
+    fresh = blind_spots.shipped_pictures("sketch")[0][:50]
+    leaning, honest = (copying(pictures, train, held_out) for pictures in (made, fresh))
+    assert leaning.low > 0.6 and honest.low < 0.5 < honest.high
