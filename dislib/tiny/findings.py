@@ -119,7 +119,9 @@ def of_places(rows: list) -> str:
             for place, row in standings(rows, style=style, guidance=weight):
                 if place == 1:
                     found.setdefault((row.method, style), []).append(f"{weight:g}")
-    told = lambda name: [", ".join(found.get((name, style), ())) for style in styles]
+    weights = {row.guidance for row in rows} - {None}
+    tell = lambda first: "all" if len(first) == len(weights) else ", ".join(first)
+    told = lambda name: [tell(found.get((name, style), ())) for style in styles]
     swept = [name for name in METHODS if name in {row.method for row in rows}]
     return table(["first at w =", *styles], [[METHODS[name].label, *told(name)] for name in swept])
 
@@ -312,13 +314,13 @@ comparable among themselves only). These are the weights at which no other metho
 
 {places}
 
-Style noise from the matched start is among the first at every weight on every style: with the leak and DreamBooth from the leak on
-sticker, with most fine-tuned methods on comic, and at large weights on sketch alone. Guidance enlarges whatever the prompt changes,
-and a U-Net that has learnt its noise from the style keeps the page white the longest.
+Style noise from the matched start is among the first at every weight on every style: on sticker with the leak and with DreamBooth
+from the leak, on comic with most of the fine-tuned methods, on sketch with the leak at low weights and alone at the largest. Which of the
+two keeps the style longer under much guidance depends on the style: on sketch the matched start, on sticker the leak.
 
 How this compares with the paper's poster, whose axes bear no numbers: there, Diffusion in Style lies lowest in FID at low and
 middle weights on all three styles, by a wide margin at w = 1, its FID rises with w, and its CLIP score lies below the base model's.
-Here the margin over plain fine-tuning from white noise, LoRA and prompt engineering is as wide on the two white pages, and its
+Here the margin over plain fine-tuning from white noise, LoRA and prompt engineering is wide, too, on the two white pages, and its
 CLIP score lies below the base model's, too. Different are three things. From the *paper's* start it is not the lowest: its curve lies
 above that of the leak and of the matched start (sketch, sticker). On comic, whose colours the base model has, nobody leads. And on
 our small model guidance pays less: beyond w = 5 or so the prompt suffers as well, so that curves turn back where those of the
