@@ -104,7 +104,7 @@ def rounds(folder: Path) -> list[list[Job]]:
 # --- what is shipped ------------------------------------------------------------------------------------------------
 
 
-def swept(folder: Path, style: str, n: int = FEW, names: Iterable[str] = SWEPT) -> dict:
+def swept(folder: Path, style: str, n: int, names: Iterable[str]) -> dict:
     """From method to its points of n pictures, for those that have as many at all weights."""
     found = {}
     for name in names:
@@ -120,8 +120,10 @@ def table(task: tuple[Path, str, int, tuple]) -> list:
     folder, style, n, names = task
     torch.set_num_threads(1)
     points, reference = swept(folder, style, n, names), Reference.of(style, load_judge(device="cpu"))
-    rows = floors(reference, n) if len(points) > 1 else []
-    for name, found in points.items() if rows else ():
+    if len(points) < 2:  # the base alone, which all styles share
+        return []
+    rows = floors(reference, n)
+    for name, found in points.items():
         rows += measure(found, reference, method=name, base=points["base"])
     return rows
 
@@ -133,7 +135,7 @@ def picture(folder: Path, style: str, name: str, weight: float, row: int):
 
 def ship_sheets(folder: Path, style: str, out: Path) -> None:
     """The strip and the ballots of a style."""
-    names, shown = list(swept(folder, style)), sorted(plan().shown(SHOWN))
+    names, shown = list(swept(folder, style, FEW, SWEPT)), sorted(plan().shown(SHOWN))
     text = lambda row: plan().prompts[row // IMAGES_PER_PROMPT]
     facts, first = {"command": COMMAND, "style": style}, shown[0]
     strip = [[picture(folder, style, name, weight, first) for weight in GUIDANCE] for name in names]
@@ -175,7 +177,7 @@ def ship(folder: Path, out: Path) -> None:
         tables = everywhere(table, [(folder, style, n, methods) for style in STYLES])
         write_results(out / f"{name}.csv", [row for rows in tables for row in rows])
     for style in STYLES:
-        if len(swept(folder, style)) > 1:
+        if len(swept(folder, style, FEW, SWEPT)) > 1:
             ship_sheets(folder, style, out)
     write_json(out / "sweeps.json", facts(folder))
 
