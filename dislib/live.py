@@ -1,10 +1,9 @@
 """Trainings to look at while they run: side by side, and as one picture that changes in place."""
 
-import base64
 import itertools
 
 from .errors import DislibError
-from .plots import image_grid, png_bytes
+from .plots import image_grid, shown
 
 
 def together(runs):
@@ -73,9 +72,7 @@ class Film:
         return f"Step {self.step}; loss with {told}"
 
     def _show(self):
-        figure = self.figure()
-        data = {"image/png": base64.b64encode(png_bytes(figure)).decode(), "text/plain": figure.alt}
-        metadata = {"image/png": {"alt": figure.alt}}
+        data, metadata = shown(self.figure())
         if self._handle is None:
             from IPython.display import display
 

@@ -1,11 +1,12 @@
 """Figures of the course: readable on a projector and on a dark page, in colours that colour-blind eyes tell apart.
 
-Every function returns a matplotlib Figure that carries a text alternative and shows itself, as a PNG of at most
-150 kB, as the last line of a cell. Nothing here draws through pyplot, so no figure is shown twice or kept open.
+Every function returns a matplotlib Figure that carries a text alternative and shows itself, as a picture of at
+most 150 kB, as the last line of a cell. Nothing here draws through pyplot, so no figure is shown twice or kept open.
 """
 
 import base64
 import io
+import itertools
 import textwrap
 from contextlib import contextmanager
 
@@ -18,7 +19,7 @@ from PIL import Image
 from .errors import DislibError
 from .files import write_atomic
 
-PNG_LIMIT = 150_000  # bytes: a notebook full of figures stays under 2 MB
+LIMIT = 150_000  # bytes: a notebook full of figures stays under 2 MB
 DPI = 100  # one tile pixel of an image grid is one pixel of the PNG
 WIDTH = 960  # px, the width of a notebook page
 INK, PAPER, GUIDE, BAR = "#1b1b1b", "#fbfbf8", "#767676", "#56B4E9"
@@ -46,22 +47,32 @@ def style():
 
 
 class CourseFigure(Figure):
-    """A matplotlib Figure with a text alternative, `alt`, that a notebook shows as a small PNG."""
+    """A matplotlib Figure with a text alternative, `alt`, that a notebook shows as a small picture."""
 
     alt = ""
 
     def _ipython_display_(self):
         from IPython.display import display
 
-        data = {"image/png": base64.b64encode(png_bytes(self)).decode(), "text/plain": self.alt}
-        display(data, metadata={"image/png": {"alt": self.alt}}, raw=True)
+        data, metadata = shown(self)
+        display(data, metadata=metadata, raw=True)
 
 
-def png_bytes(fig, *, limit=PNG_LIMIT):
+def shown(fig, *, limit=LIMIT):
+    """What IPython's `display(data, metadata=metadata, raw=True)` takes, a picture of at most `limit` bytes.
+
+    PNG, which keeps lines and letters sharp; where that is too large, as with many pictures in a grid, JPEG.
+    """
+    picture = _drawn(fig)
+    kind, data = "image/png", _png(picture)
+    if len(data) > limit:
+        kind, data = "image/jpeg", _jpeg(picture, limit)
+    return {kind: base64.b64encode(data).decode(), "text/plain": fig.alt}, {kind: {"alt": fig.alt}}
+
+
+def png_bytes(fig, *, limit=LIMIT):
     """The figure as PNG of at most `limit` bytes: in full colour, else in 256 colours, else smaller as well."""
-    buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", dpi=fig.dpi, facecolor=fig.get_facecolor())
-    picture = Image.open(buffer).convert("RGB")
+    picture = _drawn(fig)
     data, scale = _png(picture), 1.0
     while len(data) > limit and scale > 0.05:
         size = [max(1, round(scale * side)) for side in picture.size]
@@ -71,13 +82,30 @@ def png_bytes(fig, *, limit=PNG_LIMIT):
     return data
 
 
+def _drawn(fig):
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", dpi=fig.dpi, facecolor=fig.get_facecolor())
+    return Image.open(buffer).convert("RGB")
+
+
+def _jpeg(picture, limit):
+    """The best quality that fits; below 65 letters grow fringes, and a smaller picture is the better choice."""
+    for scale, quality in itertools.product((1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1), (88, 80, 72, 65)):
+        small = picture.resize([max(1, round(scale * side)) for side in picture.size], Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        small.save(buffer, format="JPEG", quality=quality, subsampling=0)
+        if buffer.tell() <= limit:
+            break
+    return buffer.getvalue()
+
+
 def _png(picture):
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=picture.mode == "P")  # full colour: a second for nothing
     return buffer.getvalue()
 
 
-def save_png(fig, path, *, limit=PNG_LIMIT):
+def save_png(fig, path, *, limit=LIMIT):
     """Write the figure to `path` as PNG of at most `limit` bytes, whole or not at all."""
     write_atomic(path, png_bytes(fig, limit=limit))
 
@@ -85,7 +113,7 @@ def save_png(fig, path, *, limit=PNG_LIMIT):
 # --- pictures ---------------------------------------------------------------------------------------------------
 
 
-def image_grid(images, *, rows=None, cols=None, row_labels=None, col_labels=None, title=None, alt=None, width=WIDTH):
+def image_grid(images, *, rows=None, cols=None, row_labels=None, col_labels=None, title=None, alt=None, width=WIDTH, tile=None):
     """Pictures in rows and columns, pixel for pixel where they fit.
 
     Args:
@@ -94,12 +122,13 @@ def image_grid(images, *, rows=None, cols=None, row_labels=None, col_labels=None
         row_labels, col_labels: texts, wrapped to fit.
         alt: text alternative; by default it is made of title and labels.
         width: the whole figure's, in px.
+        tile: a picture's width in px, if not as large as `width` allows.
     """
     grid = _grid(images, rows, cols)
     for name, labels, count in (("row_labels", row_labels, len(grid)), ("col_labels", col_labels, len(grid[0]))):
         if labels is not None and len(labels) != count:
             raise DislibError(f"{len(labels)} {name} for {count} {name.split('_')[0]}s; give one each")
-    layout = _Tiles(grid, row_labels, col_labels, title, width)
+    layout = _Tiles(grid, row_labels, col_labels, title, width, tile)
     with style():
         fig = layout.draw()
     size = f"{len(grid)} x {len(grid[0])} pictures"
@@ -129,15 +158,16 @@ class _Tiles:
 
     gap, line, label_width = 4, 18, 160
 
-    def __init__(self, grid, row_labels, col_labels, title, width):
+    def __init__(self, grid, row_labels, col_labels, title, width, tile):
         self.grid, self.row_labels = grid, row_labels
         first = next((image for row in grid for image in row if image is not None), None)
         if first is None:
             raise DislibError("there are no pictures to show: all of them are None")
         self.left = self.label_width if row_labels else self.gap
-        self.tile = self._tile(first.size, (width - self.left) // len(grid[0]) - self.gap)
+        room = (width - self.left) // len(grid[0]) - self.gap
+        self.tile = self._tile(first.size, min(tile or room, room))
         self.size = [self.left + len(grid[0]) * (self.tile[0] + self.gap), 0]
-        self.title = _wrap(title, self.size[0], char=10.5) if title else []
+        self.title = _wrap(title, self.size[0], char=11.5) if title else []
         self.col_labels = [_wrap(t, self.tile[0]) for t in col_labels or []]
         self.head = 26 * len(self.title) + self.line * max(map(len, self.col_labels), default=0) + 2 * self.gap
         self.size[1] = self.head + len(grid) * (self.tile[1] + self.gap)

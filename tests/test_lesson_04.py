@@ -41,14 +41,12 @@ def curve(rows, style, method, metric):
 @pytest.mark.parametrize("table, methods, least", [("rows", FULL, ALL), ("few", SWEPT, FEW)])
 def test_every_method_was_swept_at_every_weight(request, table, methods, least):
     rows = request.getfixturevalue(table)
-    styles = {r.style for r in rows}
-    assert styles == set(STYLES) if table == "few" else set(WHITE_PAGES) <= styles <= set(STYLES)
     found = [(r.method, r.style, r.guidance, r.metric) for r in rows if r.guidance is not None]
-    assert set(found) == {(m, s, w, k) for m in methods for s in styles for w in GUIDANCE for k in METRICS}
+    assert set(found) == {(m, s, w, k) for m in methods for s in STYLES for w in GUIDANCE for k in METRICS}
     [n] = {r.n for r in rows if r.method in methods}
     assert len(found) == len(set(found)) and least <= n < least + BATCH_SIZE
     floors = {(r.method, r.style, r.n) for r in rows if r.guidance is None}
-    assert floors == {(name, style, k) for style in styles for name, k in ((FLOOR, least), (TRAINING, 100))}
+    assert floors == {(name, style, k) for style in STYLES for name, k in ((FLOOR, least), (TRAINING, 100))}
 
 
 def test_the_sweeps_are_of_the_shipped_model_and_judge():
@@ -79,6 +77,20 @@ def test_style_noise_from_the_matched_start_is_among_the_first(few, style):
     for weight in GUIDANCE:
         first = {r.method for place, r in standings(few, style=style, guidance=weight) if place == 1}
         assert "style-matched" in first and ("plain" in first) == (style not in WHITE_PAGES)
+
+
+def test_who_is_first_with_all_pictures(rows):
+    """With narrower bands more is decided: see "Who wins?"."""
+
+    def first(style, weight):
+        return {r.method for place, r in standings(rows, style=style, guidance=weight) if place == 1}
+
+    assert all({"style-matched"} <= first("sketch", w) for w in GUIDANCE)
+    assert all(first("sketch", w) == {"style-matched"} for w in GUIDANCE if w >= 6)
+    assert all(first("sticker", w) == {"plain-leak", "style-matched"} for w in GUIDANCE if w <= 10)
+    assert all(first("sticker", w) == {"plain-leak"} for w in (15, 20))
+    assert all("plain" in first("comic", w) and ("style-matched" in first("comic", w)) == (w >= 3) for w in GUIDANCE[:-1])
+    assert "plain" not in first("comic", 20)
 
 
 @pytest.mark.parametrize("style", WHITE_PAGES)

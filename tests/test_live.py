@@ -75,8 +75,8 @@ class Screen:
         return self
 
     def update(self, data, *, metadata, raw):
-        png = data["image/png"]
-        self.shown.append((Image.open(io.BytesIO(png if isinstance(png, bytes) else base64.b64decode(png))), metadata))
+        [kind] = metadata
+        self.shown.append((Image.open(io.BytesIO(base64.b64decode(data[kind]))), metadata[kind]["alt"]))
 
 
 def test_a_film_fills_up_in_place(monkeypatch):
@@ -86,7 +86,7 @@ def test_a_film_fills_up_in_place(monkeypatch):
         film.add(step)
     assert len(screen.shown) == 3  # after steps 2, 3 and 4
     assert {image.size for image, _ in screen.shown} == {screen.shown[0][0].size}
-    alt = screen.shown[-1][1]["image/png"]["alt"]
+    alt = screen.shown[-1][1]
     assert "Step 4" in alt and "white: a house" in alt and "before, step 2, step 4" in alt
     assert film.losses["white"] == [1, 1 / 2, 1 / 3, 1 / 4] and sorted(film.sheets["style"]) == [0, 2, 4]
     assert f"white {(1 / 2 + 1 / 3 + 1 / 4) / 3:.3f}" in alt

@@ -1,5 +1,6 @@
 """Figures: sharp, small, readable on a dark page, and shown once in a notebook."""
 
+import base64
 import io
 import subprocess
 import sys
@@ -48,7 +49,7 @@ def contrast(one, other):
 def test_every_figure_is_small_opaque_and_told_in_words(name, tmp_path):
     fig = FIGURES[name]
     plots.save_png(fig, tmp_path / "a.png")
-    assert (tmp_path / "a.png").stat().st_size <= plots.PNG_LIMIT
+    assert (tmp_path / "a.png").stat().st_size <= plots.LIMIT
     image = Image.open(tmp_path / "a.png")
     assert image.mode in ("RGB", "P") and "transparency" not in image.info
     assert image.width <= plots.WIDTH
@@ -116,10 +117,26 @@ def test_a_grid_that_does_not_fit_its_labels_is_refused():
 def test_too_large_a_figure_loses_colours_then_size():
     fig = plots.image_grid([[picture(4 * r + c, size=100) for c in range(4)] for r in range(4)])
     full = plots.png_bytes(fig, limit=10**9)
-    assert len(full) > plots.PNG_LIMIT
+    assert len(full) > plots.LIMIT
     small = plots.png_bytes(fig)
-    assert len(small) <= plots.PNG_LIMIT
+    assert len(small) <= plots.LIMIT
     assert Image.open(io.BytesIO(small)).width < Image.open(io.BytesIO(full)).width
+
+
+def test_a_notebook_shows_many_pictures_in_full_colour_and_size():
+    photos = [picture(k, size=6).resize((100, 100), Image.Resampling.BICUBIC) for k in range(25)]  # smooth, as photos
+    fig = plots.image_grid(photos, rows=5)
+    data, metadata = plots.shown(fig)
+    assert set(data) == {"image/jpeg", "text/plain"} and metadata == {"image/jpeg": {"alt": fig.alt}}
+    exact, seen = pixels(fig, limit=10**9), np.asarray(Image.open(io.BytesIO(base64.b64decode(data["image/jpeg"]))))
+    assert exact.shape == seen.shape and np.abs(exact - 1.0 * seen).mean() < 4
+
+
+@pytest.mark.parametrize("limit", [100_000, 10_000])
+def test_even_the_hardest_picture_is_small_in_a_notebook(limit):
+    fig = plots.image_grid([[picture(8 * r + c, size=100) for c in range(8)] for r in range(8)])
+    jpeg = base64.b64decode(plots.shown(fig, limit=limit)[0]["image/jpeg"])
+    assert len(jpeg) <= limit and Image.open(io.BytesIO(jpeg)).width ** 2 > limit / 2
 
 
 def test_mu_is_white_at_its_centre_and_symmetric():

@@ -198,6 +198,7 @@ def page(results: Path) -> str:
         "images": each(followed, lambda s: along(learnt, "images", style=s, iterations=100)),
         "parts": each(followed, lambda s: of_parts(learnt, s)), "starts": each(followed, lambda s: of_starts(learnt, s)),
         "swept": " and ".join(", ".join(by_weight).rsplit(", ", 1)), "places": of_places(few),
+        "places_full": of_places(swept), "full": max(row.n for row in swept if row.method in METHODS),
         "few": max(row.n for row in few if row.method in METHODS),
         "fids": each(by_weight, lambda s: along_guidance(swept, s, "fid")),
         "clips": each(by_weight, lambda s: along_guidance(swept, s, "clip")),
@@ -315,16 +316,23 @@ comparable among themselves only). These are the weights at which no other metho
 {places}
 
 Style noise from the matched start is among the first at every weight on every style: on sticker with the leak and with DreamBooth
-from the leak, on comic with most of the fine-tuned methods, on sketch with the leak at low weights and alone at the largest. Which of the
-two keeps the style longer under much guidance depends on the style: on sketch the matched start, on sticker the leak.
+from the leak, on comic with most of the fine-tuned methods, on sketch with the leak at low weights and alone at the largest.
 
-How this compares with the paper's poster, whose axes bear no numbers: there, Diffusion in Style lies lowest in FID at low and
-middle weights on all three styles, by a wide margin at w = 1, its FID rises with w, and its CLIP score lies below the base model's.
-Here the margin over plain fine-tuning from white noise, LoRA and prompt engineering is wide, too, on the two white pages, and its
-CLIP score lies below the base model's, too. Different are three things. From the *paper's* start it is not the lowest: its curve lies
-above that of the leak and of the matched start (sketch, sticker). On comic, whose colours the base model has, nobody leads. And on
-our small model guidance pays less: beyond w = 5 or so the prompt suffers as well, so that curves turn back where those of the
-poster go on.
+With {full} pictures a point the bands are narrower, and more is decided among the five methods of the first tables:
+
+{places_full}
+
+Which keeps the style longer under much guidance depends on the style: on sketch the matched start, on sticker the leak. And on comic,
+plain fine-tuning from white noise is ahead of the matched start at low weights.
+
+How this compares with the paper's poster, whose axes bear no numbers: there, Diffusion in Style lies lowest in FID at
+low and middle weights on all three styles, by a wide margin at w = 1, its FID rises with w, and its CLIP score lies
+below the base model's. Here the margin over plain fine-tuning from white noise, LoRA and prompt engineering is wide,
+too, on the two white pages, and its CLIP score lies below the base model's, too. Different are three things. From the
+*paper's* start it is not the lowest: its curve lies above that of the leak and of the matched start (sketch, sticker).
+On comic, whose colours the base model has, no start is wrong, and style noise gains nothing over plain fine-tuning but
+at w = 20. And on our small model guidance pays less: beyond w = 5 or so the prompt suffers as well, so that curves turn
+back where those of the poster go on.
 
 ## Which layers a LoRA needs
 

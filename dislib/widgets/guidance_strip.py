@@ -11,8 +11,8 @@ from ..sheets import by_style
 from .panel import Panel, beside, caption, debounce, markup, picture, png
 
 PAUSE = 0.05  # seconds of rest before the pictures change
-SHOWN, ROOM = 6, 40  # weights of the static twin at most, and pictures: more of them would be too small to see
-SIDE = 128  # px of a picture
+SHOWN = 6  # weights of the static twin at most: more of them would be too small to see
+SIDE, SMALL, MANY = 128, 72, 6  # px of a picture, and in a twin of more methods than these
 
 
 def label_of(method):
@@ -80,12 +80,13 @@ class GuidanceStrip(Panel):
         """The present style as a figure: a method a row, some of the weights."""
         sheet = self.sheets[self.style.value]
         names = [name for name in self.methods if name in sheet.rows]
-        weights = some(self.weights, min(SHOWN, max(3, ROOM // len(names))))
+        weights = some(self.weights, SHOWN)
         return image_grid(
             [[sheet.at(name, weight) for weight in weights] for name in names],
             row_labels=[label_of(name) for name in names],
             col_labels=[f"w = {weight:g}" for weight in weights],
             title=f"{self.style.value}{self._prompt()}, along the guidance weight",
+            tile=SMALL if len(names) > MANY else None,
         )
 
     def _prompt(self):

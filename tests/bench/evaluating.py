@@ -7,7 +7,7 @@ import time
 
 from measure import Measurement, run
 
-WEIGHTS, PROMPTS, STEPS, ROUNDS = (1, 3, 7.5), 16, 12, 2
+WEIGHTS, PROMPTS, STEPS, ROUNDS = (1, 3, 7.5), 32, 12, 2  # six batches, so that two workers end together
 N, WIDTH = 800, 768
 
 

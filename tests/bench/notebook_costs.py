@@ -8,6 +8,7 @@ processor time, which is what one core would need, is kept in its place.
 import datetime
 import json
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -24,10 +25,11 @@ def benchmark():
 
 
 def measure(path):
-    """A `measure.Run` of one notebook; the executed copy is thrown away."""
+    """A `measure.Run` of one notebook, beside the data but in a folder of its own: what an earlier run has kept would
+    make it too cheap."""
     options = ["--execute", "--to=notebook", "--log-level=ERROR", "--ExecutePreprocessor.timeout=1800"]
-    with tempfile.TemporaryDirectory() as folder:
-        return run("-m", "nbconvert", *options, "--output-dir", folder, path)
+    with tempfile.TemporaryDirectory(dir=ROOT, prefix=".cost-") as folder:
+        return run("-m", "nbconvert", *options, "--inplace", shutil.copy(path, folder))
 
 
 def measurements(name, done):
