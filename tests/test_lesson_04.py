@@ -11,10 +11,10 @@ from dislib.memorisation import copying
 from dislib.models import pipeline_fingerprint
 from dislib.results import FLOOR, METRICS, TRAINING, read_results, standings
 from dislib.sheets import read_sheet
-from dislib.tiny.results import ALL, BALLOT_GUIDANCE, BATCH_SIZE, FEW, FULL, SHOWN, STYLES, SWEPT, VOTED
+from dislib.tiny.results import ALL, BALLOT_GUIDANCE, BATCH_SIZE, FEW, FULL, OTHERS, SHOWN, STYLES, SWEPT, VOTED
 
 SHIPPED = data_dir() / "results"
-WHITE_PAGES = ("sketch", "sticker")
+WHITE_PAGES, EVERY = ("sketch", "sticker"), STYLES + OTHERS
 LOW = [w for w in GUIDANCE if w <= 3]
 
 
@@ -38,15 +38,15 @@ def curve(rows, style, method, metric):
 # --- whole, and of this model -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("table, methods, least", [("rows", FULL, ALL), ("few", SWEPT, FEW)])
-def test_every_method_was_swept_at_every_weight(request, table, methods, least):
+@pytest.mark.parametrize("table, styles, methods, least", [("rows", STYLES, FULL, ALL), ("few", EVERY, SWEPT, FEW)])
+def test_every_method_was_swept_at_every_weight(request, table, styles, methods, least):
     rows = request.getfixturevalue(table)
     found = [(r.method, r.style, r.guidance, r.metric) for r in rows if r.guidance is not None]
-    assert set(found) == {(m, s, w, k) for m in methods for s in STYLES for w in GUIDANCE for k in METRICS}
+    assert set(found) == {(m, s, w, k) for m in methods for s in styles for w in GUIDANCE for k in METRICS}
     [n] = {r.n for r in rows if r.method in methods}
     assert len(found) == len(set(found)) and least <= n < least + BATCH_SIZE
     floors = {(r.method, r.style, r.n) for r in rows if r.guidance is None}
-    assert floors == {(name, style, k) for style in STYLES for name, k in ((FLOOR, least), (TRAINING, 100))}
+    assert floors == {(name, style, k) for style in styles for name, k in ((FLOOR, least), (TRAINING, 100))}
 
 
 def test_the_sweeps_are_of_the_shipped_model_and_judge():
@@ -71,7 +71,7 @@ def test_the_sheets_hold_what_the_widgets_show(style):
 # --- what the lesson says of them ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", EVERY)
 def test_style_noise_from_the_matched_start_is_among_the_first(few, style):
     """Of all methods at every weight; the control is plain fine-tuning from white noise."""
     for weight in GUIDANCE:

@@ -18,7 +18,7 @@ NAMES = ("base", "prompt", "leak")  # what needs no training
 def small(tmp_path, monkeypatch):
     data = small_course(tmp_path / "data")
     monkeypatch.setenv("DISLIB_DATA", str(data))
-    sizes = {"STYLES": ("sketch",), "FULL": ("base", "leak"), "FEW": 8, "ALL": 12, "IMAGES_PER_PROMPT": 2}
+    sizes = {"STYLES": ("sketch",), "OTHERS": (), "FULL": ("base", "leak"), "FEW": 8, "ALL": 12, "IMAGES_PER_PROMPT": 2}
     sizes |= {"BATCH_SIZE": 4, "SHOWN": 2, "GUIDANCE": (1.0, 2.0, 3.0), "SWEPT": NAMES}
     few = results.examples
     sizes |= {"examples": lambda pipe, style: few(pipe, style, n=6)}

@@ -316,7 +316,8 @@ comparable among themselves only). These are the weights at which no other metho
 {places}
 
 Style noise from the matched start is among the first at every weight on every style: on sticker with the leak and with DreamBooth
-from the leak, on comic with most of the fine-tuned methods, on sketch with the leak at low weights and alone at the largest.
+from the leak, on comic, neon and blueprint with most of the fine-tuned methods, on sketch with the leak at low weights and alone
+at the largest.
 
 With {full} pictures a point the bands are narrower, and more is decided among the five methods of the first tables:
 

@@ -1,7 +1,8 @@
 """The shipped guidance sweeps, by the paper's protocol: `python -m dislib.tiny results`.
 
 Takes the U-Nets that `baselines` trained. Eleven methods on three styles at 12 guidance weights: few pictures a point
-first, for all of them, then 800 for the methods of the paper's comparison. Into `data/results` go
+first, for all of them, then 800 for the methods of the paper's comparison, then few on the other two styles. Into
+`data/results` go
 
 - `sweeps.csv`, every metric with its band at every point of the methods of the comparison, and the floors;
 - `sweeps_few.csv`, the same of all methods, each on the same few pictures: a metric depends on how many pictures and how
@@ -39,6 +40,7 @@ from .fast import hasten, native
 
 COMMAND = "python -m dislib.tiny results"
 STYLES = ("sketch", "sticker", "comic")
+OTHERS = ("neon", "blueprint")  # few pictures only, no sheets
 FULL = ("base", "plain", "plain-leak", "style", "style-matched")
 SWEPT = tuple(name for name in METHODS if name not in ("offset", "style-lora"))  # `baselines` has these at one weight
 FEW, ALL, IMAGES_PER_PROMPT, BATCH_SIZE, SEED = 200, 800, 4, 16, 0
@@ -94,11 +96,10 @@ def rounds(folder: Path) -> list[list[Job]]:
     trained = folder.parent / "baselines"
     job = lambda style, name, n: Job(style, name, n, tuned(trained, style, name), place(folder, style, name), GUIDANCE)
     exact = job(STYLES[0], "base", FEW)._replace(out=folder / "base-float32", guidance=(2.0,), exact=True)
-    others = [name for name in SWEPT if name != "base"]
-    few = [[job(style, name, FEW) for name in others] for style in STYLES]
+    few = lambda style: [job(style, name, FEW) for name in SWEPT if name != "base"]
     many = [[job(style, name, ALL) for name in FULL if name != "base"] for style in STYLES]
     many[0].insert(0, job(STYLES[0], "base", ALL))
-    return [[job(STYLES[0], "base", FEW), exact], *few, *many]
+    return [[job(STYLES[0], "base", FEW), exact], *map(few, STYLES), *many, *map(few, OTHERS)]
 
 
 # --- what is shipped ------------------------------------------------------------------------------------------------
@@ -173,8 +174,8 @@ def facts(folder: Path) -> dict:
 def ship(folder: Path, out: Path) -> None:
     """Write all that the sweeps say so far."""
     make_folder(out)
-    for name, n, methods in (("sweeps_few", FEW, SWEPT), ("sweeps", ALL, FULL)):
-        tables = everywhere(table, [(folder, style, n, methods) for style in STYLES])
+    for name, n, methods, styles in (("sweeps_few", FEW, SWEPT, STYLES + OTHERS), ("sweeps", ALL, FULL, STYLES)):
+        tables = everywhere(table, [(folder, style, n, methods) for style in styles])
         write_results(out / f"{name}.csv", [row for rows in tables for row in rows])
     for style in STYLES:
         if len(swept(folder, style, FEW, SWEPT)) > 1:
