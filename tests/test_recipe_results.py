@@ -53,3 +53,10 @@ def test_few_pictures_of_all_then_all_of_some_and_nothing_twice(small):
 
     text = (small / "out" / "sweeps.csv").read_text()
     assert not any(record["new"] for record in run()) and (small / "out" / "sweeps.csv").read_text() == text
+
+
+def test_the_other_styles_come_last_with_few_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "tuned", lambda folder, style, name: None)
+    *first, neon, blueprint = results.rounds(tmp_path)
+    assert {(job.style, job.n) for job in neon + blueprint} == {("neon", 200), ("blueprint", 200)}
+    assert {job.style for jobs in first for job in jobs} == set(results.STYLES)
