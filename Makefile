@@ -24,7 +24,7 @@ COLAB_NOTEBOOKS := $(wildcard notebooks/00_*.ipynb notebooks/02_*.ipynb)
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 # No output of a test or a notebook may depend on what a hub answers today.
 OFFLINE := HF_HUB_OFFLINE=1
-NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=300
+NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=900
 TESTS := $(OFFLINE) $(PY) -m pytest $(NBVAL) tests $(NOTEBOOKS)
 
 .PHONY: help lab test test-all test-colab course bench cost stamp clean

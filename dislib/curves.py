@@ -12,7 +12,7 @@ from .results import FLOOR
 from .sweep_folder import read_settings
 
 NAMES = {
-    "fid": "FID to the style (lower is closer)", "nfid": "FID / FID of the base at the same w",
+    "fid": "FID to the style (lower is closer)", "nfid": "normalised FID (base at the same w: 1)",
     "kid": "KID to the style (lower is closer)", "mmd": "MMD of CLIP features (lower is closer)",
     "clip": "CLIP score with the prompt (higher is closer)",
 }  # fmt: skip
@@ -165,7 +165,7 @@ def _plain_log(axis, set_scale):
     """A logarithmic axis whose numbers read 20, not 2 x 10^1."""
     set_scale("log")
     axis.set_major_locator(
-        LogLocator(subs=(1, 1.5, 2, 3, 5, 7)) if axis.axis_name == "x" else LogLocator(subs=(1, 2, 5))
+        LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8)) if axis.axis_name == "x" else LogLocator(subs=(1, 2, 5))
     )
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())

@@ -28,7 +28,7 @@ def check_frechet(function):
         return verdict
     (m, s, n, t) = given
     if abs(value - ((m - n) ** 2 + (s - t) ** 2)) < 1e-6:
-        return right("FID is this with vectors: means are 96 or 2,048 numbers long, and spreads are covariance matrices.")
+        return right("FID is this with vectors: means are 128 (our judge) or 2,048 (Inception) numbers long, and spreads are covariance matrices.")
     mistakes = {
         "The means are compared; the spreads are missing.": (m - n) ** 2,
         "The spreads are compared; the means are missing.": (s - t) ** 2,
@@ -57,7 +57,7 @@ def check_lowest(answer, rows, *, method, style, metric="nfid"):
     if mine.low <= best.high:
         return right(
             f"Your w = {value:g} gives {mine.value:.2f}; w = {best.guidance:g} gives {best.value:.2f}. The bands overlap,"
-            " so nobody can say which is lower."
+            " so these two we do not tell apart."
         )
     return wrong(f"At w = {value:g} it is {mine.value:.2f}, and elsewhere it is lower. Look along the whole curve.")
 

@@ -2,14 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from dislib import blind_spots, data_dir, datasets, finetuned, generate, load_pipeline
 from dislib.evaluation import GUIDANCE
-from dislib.judge import fingerprint, load_judge
+from dislib.judge import fingerprint, load_judge, look
 from dislib.memorisation import copying
+from dislib.metrics import fid
 from dislib.models import pipeline_fingerprint
-from dislib.results import FLOOR, METRICS, TRAINING, read_results, standings
+from dislib.results import FLOOR, METRICS, TRAINING, Reference, read_results, standings
 from dislib.sheets import read_sheet
 from dislib.tiny.results import ALL, BALLOT_GUIDANCE, BATCH_SIZE, FEW, FULL, OTHERS, SHOWN, STYLES, SWEPT, VOTED
 
@@ -104,9 +106,9 @@ def test_on_white_pages_the_start_decides(few, style):
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("method", ["plain-leak", "style", "style-matched"])
 def test_too_much_guidance_costs_style_and_prompt(few, style, method):
-    fid, clip = (curve(few, style, method, metric) for metric in ("fid", "clip"))
-    lowest, highest = min(fid.values(), key=lambda r: r.value), max(clip.values(), key=lambda r: r.value)
-    assert lowest.guidance <= 8 and fid[20].low > lowest.high
+    far, clip = (curve(few, style, method, metric) for metric in ("fid", "clip"))
+    lowest, highest = min(far.values(), key=lambda r: r.value), max(clip.values(), key=lambda r: r.value)
+    assert lowest.guidance <= 8 and far[20].low > lowest.high
     assert highest.guidance <= 8 and clip[20].high < highest.low
 
 
@@ -144,3 +146,14 @@ def test_a_tuned_model_keeps_layouts_of_its_training_images():
     fresh = blind_spots.shipped_pictures("sketch")[0][:50]
     leaning, honest = (copying(pictures, train, held_out) for pictures in (made, fresh))
     assert leaning.low > 0.6 and honest.low < 0.5 < honest.high
+
+
+def test_repeated_training_images_have_a_low_fid_but_not_the_lowest(rows):
+    """What the quiz says of a model that only repeats them."""
+    used = set(finetuned.read(data_dir() / "finetuned" / "sketch")["files"])
+    files = [file for file in datasets.list_images(data_dir() / "styles" / "sketch" / "train").files if file.name in used]
+    judge = load_judge()
+    seen = look([datasets.load_image(file, 128) for file in files], [""] * len(files), judge=judge)["pooled"]
+    repeated = fid(np.repeat(seen, 16, axis=0), Reference.of("sketch", judge).pooled)
+    [floor] = [r.high for r in rows if (r.method, r.style, r.metric) == (FLOOR, "sketch", "fid")]
+    assert 2 * floor < repeated < min(row.low for row in curve(rows, "sketch", "plain", "fid").values())
