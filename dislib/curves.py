@@ -120,7 +120,8 @@ def _points(rows, style, *metrics, labels=None):
 def _guides(rows, style, metric):
     """Dashed lines: from label to height."""
     if metric == "nfid":
-        return {"the base itself": 1.0}
+        drawn = any((r.style, r.metric, r.value) == (style, metric, 1.0) for r in rows)  # the base, by definition
+        return {} if drawn else {"the base itself": 1.0}
     floors = [r for r in rows if (r.style, r.method, r.metric, r.guidance) == (style, FLOOR, metric, None)]
     return {f"floor: fresh renders, n = {row.n}": row.value for row in floors[:1]}
 

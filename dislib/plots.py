@@ -296,7 +296,9 @@ def bars(values, *, intervals=None, lines=None, xlabel="", title=None, digits=2,
             ax.plot([low, high], [k, k], color=INK, linewidth=2, marker="|", markersize=10)
             ends[k] = max(high, numbers[k])
         for k, number in enumerate(numbers):
-            ax.annotate(f"{number:.{digits}f}", (max(ends[k], 0), k), (6, 0), textcoords="offset points", va="center")
+            at = (max(ends[k], 0), k)
+            text = ax.annotate(f"{number:.{digits}f}", at, (6, 0), textcoords="offset points", va="center")
+            text.set_bbox({"facecolor": PAPER, "edgecolor": "none", "pad": 1.5})  # no guide runs through a number
         for k, (name, at) in enumerate((lines or {}).items()):
             ax.axvline(at, color=COLOURS[1 + k], linestyle="--", linewidth=2, label=f"{name} {at:.3g}")
         ax.set(yticks=place, yticklabels=names, xlabel=xlabel)

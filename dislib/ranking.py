@@ -240,10 +240,12 @@ def ranking_plot(ranking, *, labels=None, title=None):
     """
     name = {standing.method: (labels or {}).get(standing.method, standing.method) for standing in ranking}
     bands = {name[s.method]: (chance(s.low), chance(s.high)) for s in ranking if math.isfinite(s.low)}
-    return bars(
+    fig = bars(
         {name[s.method]: s.chance for s in ranking},
         intervals=bands,
         lines={"average": 0.5},
         xlabel="chance of being chosen over an average method",
         title=title,
     )
+    fig.axes[0].set_xlim(0, 1.1)  # the same for every question, with room for the numbers
+    return fig

@@ -62,6 +62,12 @@ def test_each_metric_against_the_weight(metric):
     assert metric in fig.alt and "base from 11 to 30" in fig.alt
 
 
+def test_a_base_that_is_drawn_needs_no_guide():
+    whole = [row._replace(value=1.0) if row[0] == "base" else row for row in table(["base", "ours"])]
+    assert legend(curves.against_guidance(whole, "nfid", style="dots")) == ["base", "ours"]
+    assert "the base itself" in legend(curves.against_guidance([r for r in whole if r[0] != "base"], "nfid", style="dots"))
+
+
 def test_a_single_point_and_a_method_with_fewer_weights():
     rows = [*table(["base"]), *table(["ours"], weights=(3,))]
     for fig in (curves.paper_curve(rows, style="dots"), curves.against_guidance(rows, "kid", style="dots")):

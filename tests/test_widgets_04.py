@@ -101,6 +101,7 @@ def test_questions_come_one_after_the_other_and_no_markup_gets_through(tmp_path)
         pictured = [view for view in panel.example_views if view.layout.display != "none"]
         assert len(pictured) == (4 if asked[-1] == "style" else 0)
         assert all(opened(view).size == (96, 96) for view in pictured)
+        assert ("and 4 of the style" in panel.twin().alt) == (len(pictured) == 4)
         assert ("of these?" in panel.question.value) == (asked[-1] == "style")
         assert "<b>blue" not in panel.question.value
         panel.buttons["left"].click()
@@ -317,6 +318,12 @@ def test_the_liar_tells_the_numbers_of_the_present_n():
     assert np.asarray(opened(panel.view)).std() > 10
     panel.n.value = 10
     assert panel.view.value == pictures[0]
+
+
+def test_of_all_pictures_there_is_one_set_only():
+    told = liar(numbers=[10, 200], n=200).told.value
+    assert told.count("(one set, all there are)") == 2 and "95 %" not in told
+    assert liar(numbers=[10, 200], n=10).told.value.count("95 % of such sets") == 2
 
 
 def test_a_liar_that_cannot_begin():

@@ -52,7 +52,7 @@ class FidLiar(Panel):
         return small_samples_plot(list(self.found.values()), style=self.style_name, at=self.n.value)
 
     def _told(self, sample):
-        fid, kid = (f"<b>{b.value:.3g}</b> (95 % of such sets: {b.low:.2g} to {b.high:.2g})" for b in sample[1:])
+        fid, kid = (f"<b>{b.value:.3g}</b> ({_spread(b)})" for b in sample[1:])
         return (
             f"{sample.n} fresh pictures of the very style, nothing wrong with them; the true distance is 0.<br>"
             f"FID says {fid}.<br>KID says {kid}."
@@ -69,3 +69,7 @@ class FidLiar(Panel):
         self.n.observe(lambda _: self._draw_soon(), "value")
         self.view, self.told = picture(WIDTH), widgets.HTML()
         self.ui = widgets.VBox([caption("FID liar", bold=True), self.n, self.told, self.message, self.view])
+
+
+def _spread(band):
+    return f"95 % of such sets: {band.low:.2g} to {band.high:.2g}" if band.low < band.high else "one set, all there are"

@@ -135,14 +135,20 @@ class WhichIsCloser(Panel):
         return found
 
     def twin(self):
-        """The present pair as a figure, still blind; or the ranking on the first question."""
+        """The present pair as a figure, still blind, with the examples; or the ranking on the first question."""
         if rankings := self.rankings():
             return _figure(*next(iter(rankings.items())))
         ballot = self.left_over[0]
         words = f': "{ballot.prompt}"' if ballot.question == "prompt" else f" ({ballot.style})"
-        title = f"{BLIND[ballot.question]}{words}"
-        told = f"{title} Two pictures, left and right; who made them is told at the end of the vote."
-        return image_grid(self._pair(ballot), col_labels=["Left", "Right"], title=title, alt=told, width=560)
+        title, pair = f"{BLIND[ballot.question]}{words}", self._pair(ballot)
+        examples = [image.convert("RGB").resize(pair[0].size) for image in self._examples(ballot)]
+        beside_them = f" and {len(examples)} of the style" if examples else ""
+        told = f"{title} Two pictures, left and right{beside_them}; who made the two is told at the end of the vote."
+        labels = ["Left", "Right", *["the style"] * len(examples)]
+        return image_grid([*pair, *examples], col_labels=labels, title=title, alt=told, width=820)
+
+    def _examples(self, ballot):
+        return self.examples.get(ballot.style, [])[:EXAMPLES] if ballot.question == "style" else []
 
     def _pair(self, ballot):
         sheet = self.sheets[ballot.style]
@@ -150,7 +156,7 @@ class WhichIsCloser(Panel):
         return [sheet.at(method, column) for method in (ballot.left, ballot.right)]
 
     def _ask(self, ballot):
-        examples = self.examples.get(ballot.style, [])[:EXAMPLES] if ballot.question == "style" else []
+        examples = self._examples(ballot)
         for view, image in zip(self.example_views, [*examples, *[None] * EXAMPLES]):
             view.layout.display = "none" if image is None else ""
             if image is not None:
