@@ -13,10 +13,10 @@ from dislib.metrics import fid
 from dislib.models import pipeline_fingerprint
 from dislib.results import FLOOR, METRICS, TRAINING, Reference, read_results, standings
 from dislib.sheets import read_sheet
-from dislib.tiny.results import ALL, BALLOT_GUIDANCE, BATCH_SIZE, FEW, FULL, OTHERS, SHOWN, STYLES, SWEPT, VOTED
+from dislib.tiny.results import ALL, BALLOT_GUIDANCE, BATCH_SIZE, FEW, FULL, SHEETS, SHOWN, STYLES, SWEPT, VOTED
 
 SHIPPED = data_dir() / "results"
-WHITE_PAGES, EVERY = ("sketch", "sticker"), STYLES + OTHERS
+WHITE_PAGES = ("sketch", "sticker")
 LOW = [w for w in GUIDANCE if w <= 3]
 
 
@@ -40,7 +40,7 @@ def curve(rows, style, method, metric):
 # --- whole, and of this model -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("table, styles, methods, least", [("rows", STYLES, FULL, ALL), ("few", EVERY, SWEPT, FEW)])
+@pytest.mark.parametrize("table, styles, methods, least", [("rows", STYLES, FULL, ALL), ("few", STYLES, SWEPT, FEW)])
 def test_every_method_was_swept_at_every_weight(request, table, styles, methods, least):
     rows = request.getfixturevalue(table)
     found = [(r.method, r.style, r.guidance, r.metric) for r in rows if r.guidance is not None]
@@ -62,7 +62,7 @@ def test_the_base_is_the_measure_of_normalised_fid(rows, few):
     assert {r.value for r in rows + few if (r.method, r.metric) == ("base", "nfid")} == {1.0}
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", SHEETS)
 def test_the_sheets_hold_what_the_widgets_show(style):
     strip, ballots = (read_sheet(SHIPPED / kind / f"{style}.webp") for kind in ("strips", "ballots"))
     assert set(strip.rows) == set(SWEPT) and strip.columns == list(GUIDANCE) and strip.facts["prompt"]
@@ -73,7 +73,7 @@ def test_the_sheets_hold_what_the_widgets_show(style):
 # --- what the lesson says of them ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("style", EVERY)
+@pytest.mark.parametrize("style", STYLES)
 def test_style_noise_from_the_matched_start_is_among_the_first(few, style):
     """Of all methods at every weight; the control is plain fine-tuning from white noise."""
     for weight in GUIDANCE:
@@ -93,6 +93,17 @@ def test_who_is_first_with_all_pictures(rows):
     assert all(first("sticker", w) == {"plain-leak"} for w in (15, 20))
     assert all("plain" in first("comic", w) and ("style-matched" in first("comic", w)) == (w >= 3) for w in GUIDANCE[:-1])
     assert "plain" not in first("comic", 20)
+    assert all({"plain-leak", "style-matched"} <= first("neon", w) for w in GUIDANCE)
+    assert all(("plain" in first("neon", w)) == (4 <= w <= 15) for w in GUIDANCE)
+    assert all("plain-leak" in first("blueprint", w) for w in GUIDANCE)
+    assert all(("style-matched" in first("blueprint", w)) == (w >= 3) for w in GUIDANCE)
+    assert all(("plain" in first("blueprint", w)) == (w <= 6) for w in GUIDANCE)
+
+
+def test_where_the_papers_start_lies(rows):
+    for style in STYLES:
+        places = [dict((r.method, p) for p, r in standings(rows, style=style, guidance=w))["style"] for w in GUIDANCE]
+        assert (set(places) == {1}) == (style == "comic")
 
 
 @pytest.mark.parametrize("style", WHITE_PAGES)

@@ -18,7 +18,7 @@ NAMES = ("base", "prompt", "leak")  # what needs no training
 def small(tmp_path, monkeypatch):
     data = small_course(tmp_path / "data")
     monkeypatch.setenv("DISLIB_DATA", str(data))
-    sizes = {"STYLES": ("sketch",), "OTHERS": (), "FULL": ("base", "leak"), "FEW": 8, "ALL": 12, "IMAGES_PER_PROMPT": 2}
+    sizes = {"STYLES": ("sketch",), "SHEETS": ("sketch",), "FULL": ("base", "leak"), "FEW": 8, "ALL": 12, "IMAGES_PER_PROMPT": 2}
     sizes |= {"BATCH_SIZE": 4, "SHOWN": 2, "GUIDANCE": (1.0, 2.0, 3.0), "SWEPT": NAMES}
     few = results.examples
     sizes |= {"examples": lambda pipe, style: few(pipe, style, n=6)}
@@ -55,8 +55,9 @@ def test_few_pictures_of_all_then_all_of_some_and_nothing_twice(small):
     assert not any(record["new"] for record in run()) and (small / "out" / "sweeps.csv").read_text() == text
 
 
-def test_the_other_styles_come_last_with_few_pictures(tmp_path, monkeypatch):
+def test_few_pictures_of_every_style_come_before_all_of_one(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "tuned", lambda folder, style, name: None)
-    *first, neon, blueprint = results.rounds(tmp_path)
-    assert {(job.style, job.n) for job in neon + blueprint} == {("neon", 200), ("blueprint", 200)}
-    assert {job.style for jobs in first for job in jobs} == set(results.STYLES)
+    sizes = [{job.n for job in jobs} for jobs in results.rounds(tmp_path)]
+    assert sizes == [{200}] * 6 + [{800}] * 5
+    swept = {(job.style, job.n) for jobs in results.rounds(tmp_path) for job in jobs}
+    assert swept == {(style, n) for style in results.STYLES for n in (200, 800)}

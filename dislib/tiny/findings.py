@@ -323,15 +323,16 @@ With {full} pictures a point the bands are narrower, and more is decided among t
 
 {places_full}
 
-Which keeps the style longer under much guidance depends on the style: on sketch the matched start, on sticker the leak. And on comic,
-plain fine-tuning from white noise is ahead of the matched start at low weights.
+The signal leak and the matched start lead, and each has its styles: under much guidance the matched start keeps sketch longer, the
+leak sticker; at low weights the leak is ahead on blueprint, and on comic plain fine-tuning from white noise is. On neon nothing
+tells the two apart.
 
 How this compares with the paper's poster, whose axes bear no numbers: there, Diffusion in Style lies lowest in FID at
 low and middle weights on all three styles, by a wide margin at w = 1, its FID rises with w, and its CLIP score lies
 below the base model's. Here the margin over plain fine-tuning from white noise, LoRA and prompt engineering is wide,
 too, on the two white pages, and its CLIP score lies below the base model's, too. Different are three things. From the
-*paper's* start it is not the lowest: its curve lies above that of the leak and of the matched start (sketch, sticker).
-On comic, whose colours the base model has, no start is wrong, and style noise gains nothing over plain fine-tuning but
+*paper's* start it shares the lowest FID at every weight on comic only; on the other four its curve lies above that of the
+leak, or meets it at an end. On comic, whose colours the base model has, no start is wrong, and style noise gains nothing over plain fine-tuning but
 at w = 20. And on our small model guidance pays less: beyond w = 5 or so the prompt suffers as well, so that curves turn
 back where those of the poster go on.
 

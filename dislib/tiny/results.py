@@ -1,15 +1,14 @@
 """The shipped guidance sweeps, by the paper's protocol: `python -m dislib.tiny results`.
 
-Takes the U-Nets that `baselines` trained. Eleven methods on three styles at 12 guidance weights: few pictures a point
-first, for all of them, then 800 for the methods of the paper's comparison, then few on the other two styles. Into
-`data/results` go
+Takes the U-Nets that `baselines` trained. Eleven methods on five styles at 12 guidance weights: few pictures a point
+first, for all of them, then 800 for the methods of the paper's comparison. Into `data/results` go
 
 - `sweeps.csv`, every metric with its band at every point of the methods of the comparison, and the floors;
 - `sweeps_few.csv`, the same of all methods, each on the same few pictures: a metric depends on how many pictures and how
   many prompts it sees, so points of different ones are never put into one table;
 - `sweeps.json`, how both were made;
-- `strips/STYLE.webp`, one prompt and initial latent by every method at every weight;
-- `ballots/STYLE.webp`, eight prompts by eight methods at one weight, for the user study.
+- `strips/STYLE.webp`, one prompt and initial latent by every method at every weight, of three styles;
+- `ballots/STYLE.webp`, eight prompts by eight methods at one weight, for the user study, of the same three.
 
 An interrupted run goes on, and what is new is shipped after every round. One process a core.
 """
@@ -39,8 +38,8 @@ from .baselines import MEDIUM, everywhere, examples, tuned
 from .fast import hasten, native
 
 COMMAND = "python -m dislib.tiny results"
-STYLES = ("sketch", "sticker", "comic")
-OTHERS = ("neon", "blueprint")  # few pictures only, no sheets
+STYLES = ("sketch", "sticker", "comic", "neon", "blueprint")
+SHEETS = STYLES[:3]  # styles of which pictures are shipped
 FULL = ("base", "plain", "plain-leak", "style", "style-matched")
 SWEPT = tuple(name for name in METHODS if name not in ("offset", "style-lora"))  # `baselines` has these at one weight
 FEW, ALL, IMAGES_PER_PROMPT, BATCH_SIZE, SEED = 200, 800, 4, 16, 0
@@ -99,7 +98,7 @@ def rounds(folder: Path) -> list[list[Job]]:
     few = lambda style: [job(style, name, FEW) for name in SWEPT if name != "base"]
     many = [[job(style, name, ALL) for name in FULL if name != "base"] for style in STYLES]
     many[0].insert(0, job(STYLES[0], "base", ALL))
-    return [[job(STYLES[0], "base", FEW), exact], *map(few, STYLES), *many, *map(few, OTHERS)]
+    return [[job(STYLES[0], "base", FEW), exact], *map(few, STYLES), *many]
 
 
 # --- what is shipped ------------------------------------------------------------------------------------------------
@@ -174,10 +173,10 @@ def facts(folder: Path) -> dict:
 def ship(folder: Path, out: Path) -> None:
     """Write all that the sweeps say so far."""
     make_folder(out)
-    for name, n, methods, styles in (("sweeps_few", FEW, SWEPT, STYLES + OTHERS), ("sweeps", ALL, FULL, STYLES)):
-        tables = everywhere(table, [(folder, style, n, methods) for style in styles])
+    for name, n, methods in (("sweeps_few", FEW, SWEPT), ("sweeps", ALL, FULL)):
+        tables = everywhere(table, [(folder, style, n, methods) for style in STYLES])
         write_results(out / f"{name}.csv", [row for rows in tables for row in rows])
-    for style in STYLES:
+    for style in SHEETS:
         if len(swept(folder, style, FEW, SWEPT)) > 1:
             ship_sheets(folder, style, out)
     write_json(out / "sweeps.json", facts(folder))
