@@ -5,17 +5,20 @@ and what does not change between draws (rotations, kernels) is computed once: 20
 second instead of minutes.
 """
 
+import itertools
+
 import numpy as np
 
 from .errors import DislibError
 from .metrics import check_features, check_width, mean_and_factor
 
 
-def draw_counts(blocks, *, draws=200, seed=0):
+def draw_counts(blocks, *, draws=200, seed=0, least=1):
     """How often each row occurs in each draw when whole blocks (the pictures of a prompt) are drawn with replacement.
 
     Args:
         blocks: one label a row, `(n,)`.
+        least: a draw of fewer different rows is drawn anew: kernel distances know nothing of a single picture.
 
     Returns:
         `(draws, n)` float64.
@@ -28,7 +31,9 @@ def draw_counts(blocks, *, draws=200, seed=0):
     if k < 2:
         raise DislibError(f"a block bootstrap needs at least 2 blocks (prompts), got {k}")
     rng = np.random.default_rng(seed)
-    return np.stack([np.bincount(rng.integers(k, size=k), minlength=k)[label] for _ in range(draws)]).astype(float)
+    drawn = (np.bincount(rng.integers(k, size=k), minlength=k)[label] for _ in itertools.count())
+    enough = (counts for counts in drawn if np.count_nonzero(counts) >= least)
+    return np.stack(list(itertools.islice(enough, draws))).astype(float)
 
 
 class FrechetDraws:

@@ -5,8 +5,8 @@ from pathlib import Path
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from PIL import Image
 
-from .errors import DislibError
-from .plots import COLOURS, GUIDE, INK, MARKERS, PAPER, CourseFigure, image_grid
+from .errors import DislibError, shorten
+from .plots import COLOURS, GUIDE, INK, MARKERS, PAPER, WIDTH, CourseFigure, image_grid
 from .plots import style as course_style
 from .results import FLOOR
 from .sweep_folder import read_settings
@@ -65,11 +65,19 @@ def against_guidance(rows, metric, *, style, yscale="linear", labels=None, title
         ax = fig.subplots()
         ax.set(xlabel="guidance weight w", ylabel=NAMES[metric])
         for k, (method, found) in enumerate(points.items()):
-            weights, look = [w for w, _ in found], _look(k)
-            ax.plot(weights, [row.value for _, row in found], label=method, **look)
+            at, look = [w for w, _ in found], _look(k)
+            ax.plot(at, [row.value for _, row in found], label=method, **look)
             low, high = [row.low for _, row in found], [row.high for _, row in found]
-            ax.fill_between(weights, low, high, color=look["color"], alpha=0.2, linewidth=0)
-        _plain_log(ax.xaxis, ax.set_xscale)
+            if len(found) == 1:  # a band of one point has no width
+                ax.vlines(at, low, high, color=look["color"], alpha=0.5, linewidth=2)
+            else:
+                ax.fill_between(at, low, high, color=look["color"], alpha=0.2, linewidth=0)
+        weights = sorted({w for found in points.values() for w, _ in found})
+        if len(weights) > 1:
+            _plain_log(ax.xaxis, ax.set_xscale)
+        else:
+            ax.set(xticks=weights, xlim=(weights[0] - 1, weights[0] + 1))
+            ax.margins(y=0.25)  # room for the legend
         _finish(fig, ax, _guides(rows, style, metric), yscale, title or f"{style}: {NAMES[metric].split(' (')[0]}")
     told = [f"{method} from {found[0][1].value:.3g} to {found[-1][1].value:.3g}" for method, found in points.items()]
     ends = next(iter(points.values()))
@@ -97,7 +105,8 @@ def picture_sheet(folder, *, guidance=None, count=8, title=None):
         raise DislibError(f"{folder} kept no pictures at the weights {weights}; sweep with pictures=8")
     prompts = [settings["prompts"][int(name[:-4]) // settings["images_per_prompt"]] for name in files]
     grid = [[_open(folder / "pictures" / f"w{w:g}" / name) for w in weights] for name in files]
-    return image_grid(grid, row_labels=prompts, col_labels=[f"w = {w:g}" for w in weights], title=title)
+    columns, width = [f"w = {w:g}" for w in weights], max(WIDTH, 160 + 132 * len(weights))
+    return image_grid(grid, row_labels=prompts, col_labels=columns, title=title, width=width)
 
 
 def _open(path):
@@ -114,7 +123,12 @@ def _points(rows, style, *metrics, labels=None):
     if not found:
         raise DislibError(f"there are no results of {' and '.join(metrics)} for the style {style!r}")
     order = list(dict.fromkeys(row.method for row in rows))
-    return {(labels or {}).get(method, method): found[method] for method in sorted(found, key=order.index)}
+    return {_label((labels or {}).get(method, method)): found[method] for method in sorted(found, key=order.index)}
+
+
+def _label(name):
+    """Fit for a legend, from which matplotlib leaves out what begins with an underscore."""
+    return f" {name}" if name.startswith("_") else shorten(name, 44)
 
 
 def _guides(rows, style, metric):
@@ -144,13 +158,16 @@ def _trace(ax, look, method, found, *, labelled):
     ax.plot(x[0], y[0], **look, markersize=9, markerfacecolor=PAPER, markeredgewidth=2)
     for end in (0, -1) if labelled else ():
         ax.annotate(
-            f"w = {found[end][0]:g}", (x[end], y[end]), (7, 7), textcoords="offset points", color=INK, fontsize=11
-        )
+            f"w = {found[end][0]:g}", (x[end], y[end]), (7, 7), textcoords="offset points", color=INK, fontsize=11,
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},  # no guide runs through it
+        )  # fmt: skip
 
 
 def _finish(fig, ax, guides, yscale, title):
     """Scale, dashed guides, title, and a legend: inside while there is room, a long one below the axes."""
     for name, height in guides.items():
+        if yscale == "log" and height <= 0:  # below all that the axis can show
+            continue
         ax.axhline(height, color=GUIDE, linestyle="--", linewidth=1.6, label=name)
     if yscale == "log":
         _plain_log(ax.yaxis, ax.set_yscale)

@@ -36,7 +36,8 @@ class Skipped(NamedTuple):
 
 
 class ImageList(NamedTuple):
-    """The readable image files, sorted by name, and those skipped: `files, skipped = list_images(folder)`."""
+    """The readable image files, sorted by name (2.png before 10.png), and those skipped: `files, skipped =
+    list_images(folder)`."""
 
     files: list
     skipped: list
@@ -52,16 +53,16 @@ def list_images(folder):
         folder: path of the folder.
 
     Returns:
-        ImageList(files, skipped): `files` sorted by name; `skipped` a list of `(file, reason)`.
+        ImageList(files, skipped): `files` sorted by name, 2.png before 10.png; `skipped` a list of `(file, reason)`.
 
     Raises:
         ImageError: the folder does not exist, is a file, cannot be opened, or holds no file named as an image.
     """
     folder = user_path(folder, ImageError)
-    names = sorted(name for name in _names(folder) if Path(name).suffix.lower() in SUFFIXES and name[0] != ".")
+    names = [name for name in _names(folder) if Path(name).suffix.lower() in SUFFIXES and name[0] != "."]
     if not names:
         raise ImageError(f"no images in {folder}{_where_else(folder)}; expected files such as .png or .jpg")
-    return check_images([folder / name for name in names])
+    return check_images([folder / name for name in sorted(names, key=_counted)])
 
 
 def check_images(files):
@@ -149,7 +150,7 @@ def read_prompts(path):
 
     Formats, by suffix: `.txt` one a line; `.json` a list of strings or of objects; `.jsonl` an object (or a string)
     a line; `.csv` and `.tsv` with a header. In objects and tables the column is called `prompt` (or `Prompts`, as in
-    DrawBench), or else `text`.
+    DrawBench), or else `text`. A .tsv with double quotes that are not CSV's, such as PartiPrompts', is taken as it stands.
     UTF-8 with or without a byte-order mark, UTF-16 with one, any line ends.
 
     Raises:
@@ -195,6 +196,12 @@ def parse_seeds(text):
 
 
 # --- images ---------------------------------------------------------------------------------------------------
+
+
+def _counted(name):
+    """The key that sorts 2.png before 10.png, as people do."""
+    parts = re.split("([0-9]+)", name)
+    return [int(part) if k % 2 else part for k, part in enumerate(parts)], name
 
 
 def _names(folder):
@@ -367,17 +374,30 @@ def _text_lines(path, text):
     return ((number, {"prompt": line}) for number, line in _lines(path, text))
 
 
-def _table(delimiter):
-    def rows(path, text):
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
-        try:
-            for row in reader:
-                if None in row:  # an unquoted comma would silently cut the prompt in two
-                    raise csv.Error("more columns than the header; put prompts that hold commas in double quotes")
-                yield reader.line_num, row
-        except csv.Error as error:
-            raise PromptError(f"{path}, line {reader.line_num}: {error}; are all double quotes closed?") from error
+def _comma_rows(path, text):
+    return _table(path, text, strict=True, skipinitialspace=True)
 
+
+def _tab_rows(path, text):
+    """Spreadsheets write tabs with CSV's quoting, many others with none at all."""
+    try:
+        return _table(path, text, delimiter="\t", strict=True, skipinitialspace=True)
+    except PromptError:
+        return _table(path, text, delimiter="\t", quoting=csv.QUOTE_NONE)
+
+
+def _table(path, text, **dialect):
+    reader, rows = csv.DictReader(io.StringIO(text, newline=""), **dialect), []
+    try:
+        for row in reader:
+            if None in row:  # an unquoted comma would silently cut the prompt in two
+                raise csv.Error("more columns than the header")
+            rows.append((reader.line_num, row))
+    except csv.Error as error:
+        raise PromptError(
+            f"{path}, line {reader.reader.line_num}: {error}; are all double quotes closed? A prompt with commas or double"
+            " quotes stands in double quotes, and those inside it are doubled"
+        ) from error
     return rows
 
 
@@ -399,4 +419,4 @@ def _seed_problem(part):
     return f"{shorten(part)!r} is not a whole number or a range; write 0-7 or 0,3,12"
 
 
-_READERS = {".txt": _text_lines, ".json": _json_list, ".jsonl": _json_lines, ".csv": _table(","), ".tsv": _table("\t")}
+_READERS = {".txt": _text_lines, ".json": _json_list, ".jsonl": _json_lines, ".csv": _comma_rows, ".tsv": _tab_rows}

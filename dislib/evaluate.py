@@ -3,11 +3,14 @@
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from .errors import DislibError, PromptError, shorten
 
 CLIP = "openai/clip-vit-large-patch14"  # of real runs
+SHEET = 2_000_000  # bytes of the sheet of pictures: a file to look at, not a cell of a notebook
 TABLE = {"kid": "KID", "fid": "FID", "nfid": "nFID", "mmd": "MMD", "clip": "CLIP score"}
 
 
@@ -76,25 +79,26 @@ def run(arguments):
     from . import results
     from .evaluation import read_sweep
     from .files import check_output_folder
-    from .sweep_folder import read_settings
 
     out, begun = check_output_folder(arguments.out), time.monotonic()
-    prompts = read_prompt_list(arguments.prompts)
-    progress, judge, features = (_of_images if arguments.images else _of_model)(arguments, prompts)
-    references = [results.Reference.of(style, judge, features=features) for style in arguments.style]
-    if arguments.base and Path(arguments.base).resolve() != Path(out).resolve():
-        read_settings(arguments.base)  # told now rather than after hours
-    for record in progress:
+    _check_folders(arguments, out)
+    prompts = read_prompt_list(arguments.prompts, offline=arguments.offline)
+    work = (_of_images if arguments.images else _of_model)(arguments, prompts)
+    base = _check_base(arguments, work)
+    references = [results.Reference.of(style, work.judge, features=work.features) for style in arguments.style]
+    report = _Report()
+    for record in work.progress:
         if _is_main():
-            _report(record)
+            report(record)
     if not _is_main():
         return 0
-    points = read_sweep(out, guidance=arguments.guidance, n=arguments.n)
-    base = read_sweep(arguments.base) if arguments.base else None
+    points = read_sweep(out, guidance=work.guidance, n=arguments.n)
+    if arguments.base and base is None:
+        base = points
     rows = []
     for reference in references:
         n = min(len(point.rows) for point in points.values())
-        rows += results.measure(points, reference, method=arguments.method or out.resolve().name, base=base)
+        rows += results.measure(points, reference, method=_method(arguments), base=base)
         rows += results.floors(reference, n)
     results.write_results(out / "results.csv", rows)
     drawn = _draw(out, rows)
@@ -103,7 +107,66 @@ def run(arguments):
     return 0
 
 
-def read_prompt_list(source):
+class _Work(NamedTuple):
+    """What is to be measured: the sweep to run, who looks, and the pictures in question."""
+
+    progress: Iterator
+    judge: object
+    features: object
+    guidance: list
+    plan: object
+    made_with: dict  # of the sweep's settings those that a base must share
+
+
+def _check_folders(arguments, out):
+    """Refuse, before any work, styles that are none or share a name, and an `--out` that would spoil pictures."""
+    from .files import user_path
+    from .models import data_dir
+    from .results import shipped_style, style_name
+
+    named, folders = {}, [arguments.images] if arguments.images else []
+    for style in arguments.style:
+        if shipped_style(style) is None:
+            folders.append(style)
+            if not user_path(style).is_dir():
+                known = ", ".join(sorted(path.name for path in (data_dir() / "styles").iterdir() if path.is_dir()))
+                raise DislibError(f"there is no style {shorten(style)!r}; give a folder of pictures, or one of {known}")
+        name = style_name(style)
+        if name in named:
+            raise DislibError(
+                f"two styles are called {name!r} ({named[name]} and {style}) and would be one in tables and plots; name"
+                " each once, or rename a folder"
+            )
+        named[name] = style
+    if any(_same_folder(folder, out) for folder in folders):
+        raise DislibError(f"--out {out} holds pictures to be measured, and plots would mix with them; choose another folder")
+
+
+def _check_base(arguments, work):
+    """The points of `--base`, found fit before hours of work; None if it is the sweep itself, or not given."""
+    from .evaluation import read_sweep
+    from .results import check_base, check_enough
+
+    rows = [row for batch in work.plan.batches(arguments.n) for row in work.plan.rows(batch)]
+    check_enough([row // work.plan.images_per_prompt for row in rows])
+    if not arguments.base or _same_folder(arguments.base, arguments.out):
+        return None
+    try:
+        base = read_sweep(arguments.base, guidance=work.guidance)
+        check_base(base, {**work.made_with, **work.plan.settings()}, rows)
+    except DislibError as error:
+        later = "or leave out --base: the same command with it adds nFID later, and all else needs none"
+        raise DislibError(f"{error}; {later}") from error
+    return base
+
+
+def _same_folder(a, b):
+    from .files import user_path
+
+    return user_path(a).resolve() == user_path(b).resolve()
+
+
+def read_prompt_list(source, *, offline=False):
     """The prompts of a file, of `hub:OWNER/DATASET/FILE`, or the course's own if `source` is None.
 
     Raises:
@@ -123,7 +186,7 @@ def read_prompt_list(source):
     from transformers.utils import cached_file
 
     try:
-        return read_prompts(cached_file(f"{owner}/{dataset}", file, repo_type="dataset"))
+        return read_prompts(cached_file(f"{owner}/{dataset}", file, repo_type="dataset", local_files_only=offline))
     except OSError as error:
         raise PromptError(
             f"{source} is not in the cache and cannot be fetched; give a file ({shorten(error, 160)})"
@@ -131,14 +194,16 @@ def read_prompt_list(source):
 
 
 def _of_model(arguments, prompts):
-    """(the sweep, judge, features) of `--model`."""
-    from .evaluation import sweep
+    """The work of `--model`."""
+    from .evaluation import GUIDANCE, sweep
+    from .judge import looked_at_by
     from .models import image_size, load_pipeline
     from .prior import StylePrior
+    from .sweep_folder import Plan
 
     pipe = load_pipeline(arguments.model, device=_device(arguments), local_files_only=arguments.offline)
     judge, features = _eyes(arguments, real=image_size(pipe) > 128)
-    options = {"guidance": arguments.guidance} if arguments.guidance else {}
+    guidance = arguments.guidance or list(GUIDANCE)
     progress = sweep(
         pipe,
         judge,
@@ -146,6 +211,7 @@ def _of_model(arguments, prompts):
         out=arguments.out,
         method=_method(arguments),
         style=arguments.style[0],
+        guidance=guidance,
         images_per_prompt=arguments.images_per_prompt,
         n=arguments.n,
         start=arguments.start,
@@ -157,17 +223,22 @@ def _of_model(arguments, prompts):
         batch_size=arguments.batch_size,
         features=features,
         pictures=arguments.pictures,
-        **options,
     )
-    return progress, judge, features
+    plan = Plan(prompts, arguments.images_per_prompt, arguments.seed, arguments.batch_size)
+    made_with = {"steps": arguments.steps, "scheduler": arguments.scheduler, **looked_at_by(judge, features)}
+    return _Work(progress, judge, features, guidance, plan, made_with)
 
 
 def _of_images(arguments, prompts):
-    """(the sweep, judge, features) of `--images`."""
+    """The work of `--images`."""
     from .datasets import list_images
     from .evaluation import sweep_pictures
-    from .models import data_dir
+    from .judge import looked_at_by
+    from .results import shipped_style
+    from .sweep_folder import Plan
 
+    if arguments.n:
+        raise DislibError("--n is for models; with --images all pictures of the folder are measured, so leave it out")
     files, skipped = list_images(arguments.images)
     if skipped:
         raise DislibError(f"{skipped[0].file} {skipped[0].reason}: without it images and prompts fall out of step")
@@ -176,8 +247,7 @@ def _of_images(arguments, prompts):
     weights = arguments.guidance or [record.get("guidance", 1.0)]
     if len(weights) > 1:
         raise DislibError(f"{len(weights)} guidance weights, but a folder of pictures is one point; name one")
-    shipped = all((data_dir() / "styles" / style).is_dir() for style in arguments.style)
-    judge, features = _eyes(arguments, real=not shipped)
+    judge, features = _eyes(arguments, real=any(shipped_style(style) is None for style in arguments.style))
     progress = sweep_pictures(
         files,
         judge,
@@ -189,21 +259,29 @@ def _of_images(arguments, prompts):
         batch_size=arguments.batch_size,
         features=features,
     )
-    return progress, judge, features
+    plan = Plan(prompts, len(files) // len(prompts), 0, arguments.batch_size)
+    return _Work(progress, judge, features, weights, plan, looked_at_by(judge, features))
 
 
 def _read_record(folder):
     """`generate.json` of pictures that this course's `generate` made, else nothing."""
+    path = Path(folder) / "generate.json"
     try:
-        record = json.loads((Path(folder) / "generate.json").read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return record if isinstance(record, dict) else {}
+    images = record.get("images", []) if isinstance(record, dict) else None
+    whole = isinstance(images, list) and all(
+        isinstance(row, dict) and all(isinstance(row.get(key), str) for key in ("file", "prompt")) for row in images
+    )
+    if not whole or not isinstance(record.get("guidance", 1.0), (int, float)):
+        raise DislibError(f"{path} is not as `generate` wrote it; mend it, or move it away if the pictures are not of it")
+    return record
 
 
 def _check_told(record, files, prompts):
     """Refuse prompts that are not those the pictures were made with, if that is on record."""
-    told = {row.get("file"): row.get("prompt") for row in record.get("images", []) if isinstance(row, dict)}
+    told = {row["file"]: row["prompt"] for row in record.get("images", [])}
     each = max(len(files) // len(prompts), 1)
     for i, file in enumerate(files):
         prompt = prompts[min(i // each, len(prompts) - 1)]
@@ -219,7 +297,8 @@ def _eyes(arguments, *, real):
     from .judge import Fidelity, load_judge
 
     name = arguments.judge or (CLIP if real else "tiny")
-    judge = load_judge(None if name == "tiny" else name, device=_device(arguments))
+    options = {"device": _device(arguments), "local_files_only": arguments.offline}
+    judge = load_judge(None if name == "tiny" else name, **options)
     return judge, Fidelity(arguments.features, device=judge.device) if arguments.features else None
 
 
@@ -246,7 +325,7 @@ def _method(arguments):
 def _draw(out, rows):
     """Write the plots; their names."""
     from . import curves
-    from .plots import save_png
+    from .plots import LIMIT, save_png
 
     figures = {}
     for style in dict.fromkeys(row.style for row in rows):
@@ -256,7 +335,7 @@ def _draw(out, rows):
     if (out / "pictures").is_dir():
         figures["pictures"] = curves.picture_sheet(out)
     for name, figure in figures.items():
-        save_png(figure, out / f"{name}.png")
+        save_png(figure, out / f"{name}.png", limit=SHEET if name == "pictures" else LIMIT)
     return [f"{name}.png" for name in figures]
 
 
@@ -277,14 +356,19 @@ def _cell(row):
     return f"{row.value:.4g} [{row.low:.4g}, {row.high:.4g}]" if row else "-"
 
 
-def _report(record):
+class _Report:
     """One line that keeps up on a terminal; elsewhere a line a tenth of the way."""
-    line = f"{record.done} of {record.total} pictures, w = {record.guidance:g}, {_time(record.left)} left"
-    last = record.done == record.total
-    if sys.stderr.isatty():
-        print(f"\r{line:<70}", end="\n" if last else "", file=sys.stderr, flush=True)
-    elif last or record.done * 10 // record.total > (record.done - 16) * 10 // record.total:
-        _say(line)
+
+    tenth = 0
+
+    def __call__(self, record):
+        line = f"{record.done} of {record.total} pictures, w = {record.guidance:g}, {_time(record.left)} left"
+        last, tenth = record.done == record.total, record.done * 10 // record.total
+        if sys.stderr.isatty():
+            print(f"\r{line:<70}", end="\n" if last else "", file=sys.stderr, flush=True)
+        elif tenth > self.tenth:
+            _say(line)
+        self.tenth = tenth
 
 
 def _time(seconds):

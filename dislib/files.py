@@ -75,12 +75,16 @@ def write_safetensors(path, tensors, meta):
 
     # A safetensors file holds strings only: those stay as they are, all other values become JSON.
     text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in meta.items()}
-    data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, text)
-    # The library writes the metadata in a random order, so the header (its length in 8 bytes, then JSON) is sorted.
+    write_atomic(path, in_order(save({name: tensor.contiguous() for name, tensor in tensors.items()}, text)))
+
+
+def in_order(data):
+    """The bytes of a safetensors file with its header (its length in 8 bytes, then JSON) sorted: the library writes
+    metadata in a random order."""
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
-    write_atomic(path, len(header).to_bytes(8, "little") + header + data[end:])
+    return len(header).to_bytes(8, "little") + header + data[end:]
 
 
 def read_safetensors(path):

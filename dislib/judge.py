@@ -31,12 +31,13 @@ class Judge:
         return next(self.model.parameters()).device
 
 
-def load_judge(path=None, *, device=None):
+def load_judge(path=None, *, device=None, local_files_only=False):
     """Load a CLIP in float32, ready to judge.
 
     Args:
         path: a folder, or a hub id such as "openai/clip-vit-large-patch14"; None is the judge shipped in `data/`.
         device: where it runs; by default what `pick_device` finds.
+        local_files_only: never ask the hub, use its cache.
 
     Raises:
         ModelError: no CLIP there, or a hub id that is not in the cache and no network.
@@ -51,8 +52,9 @@ def load_judge(path=None, *, device=None):
         with _quiet_loading():
             # The dtype is said aloud: "auto" would load half-precision files as half, which CPUs do slowly.
             # The PIL processor is asked for because the torchvision one resizes to slightly other pixels.
-            model = CLIPModel.from_pretrained(path, dtype=torch.float32, use_safetensors=True)
-            processor = CLIPProcessor.from_pretrained(path, backend="pil")
+            cached = {"local_files_only": local_files_only}
+            model = CLIPModel.from_pretrained(path, dtype=torch.float32, use_safetensors=True, **cached)
+            processor = CLIPProcessor.from_pretrained(path, backend="pil", **cached)
     except Exception as error:  # the libraries raise OSError, ValueError, KeyError, HTTP errors... for one cause each
         raise ModelError(
             f"no CLIP model can be loaded from {path}; give a folder saved by `save_pretrained` (model and processor),"
@@ -212,13 +214,21 @@ class Fidelity:
             raise ModelError(f"the features {name!r} cannot be loaded; go online once ({why})") from error
 
     def __call__(self, images):
-        """Features `(n, d)` float32 of PIL pictures of one size."""
+        """Features `(n, d)` float32 of PIL pictures; of different sizes, they are looked at one by one."""
+        if len({image.size for image in images}) > 1:
+            return np.concatenate([self._of(image[None]) for image in map(_pixels, images)])
+        return self._of(np.stack([_pixels(image) for image in images]))
+
+    def _of(self, pixels):
         import torch
 
-        pixels = np.stack([np.asarray(image.convert("RGB")) for image in images])
         with torch.inference_mode():
             x = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
             return self.extractor(x)[0].flatten(1).float().cpu().numpy()
+
+
+def _pixels(image):
+    return np.array(image.convert("RGB"))
 
 
 _ALONE = threading.Lock()  # a fast tokenizer refuses two threads at a time

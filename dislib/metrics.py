@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .errors import DislibError
-from .files import write_atomic
+from .files import in_order, write_atomic
 from .judge import (
     Judge,
     ZeroShot,
@@ -224,11 +224,12 @@ def load_features(path):
 
 
 def save_arrays(path, tensors, meta):
-    """Write arrays by name and a dict of metadata as safetensors, whole or not at all."""
+    """Write arrays by name and a dict of metadata as safetensors, whole or not at all; equal content, equal bytes."""
     from safetensors.numpy import save
 
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in meta.items()}
-    write_atomic(path, save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, {**texts, "format": FORMAT}))
+    data = save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, {**texts, "format": FORMAT})
+    write_atomic(path, in_order(data))
 
 
 def load_arrays(path, keys):
@@ -246,7 +247,7 @@ def load_arrays(path, keys):
             tensors = {key: file.get_tensor(key) for key in file.keys()}
             meta = dict(file.metadata() or {})
     except SafetensorError as error:
-        raise DislibError(f"{path} is not a whole safetensors file ({error}); make it again") from error
+        raise DislibError(f"{path} is not a whole safetensors file ({error}); delete it and make it again") from error
     missing = [key for key in keys if key not in tensors]
     if missing:
         raise DislibError(f"{path} holds {sorted(tensors)} and lacks {missing}; it is a file of another kind")

@@ -35,6 +35,7 @@ RC = {
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
     "axes.prop_cycle": mpl.cycler(color=COLOURS), "lines.linewidth": 2.2, "lines.markersize": 6,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#dddddd",
+    "text.parse_math": False,  # prompts and names may hold a $
     "axes.axisbelow": True, "axes.titlelocation": "left", "image.interpolation": "nearest",
 }
 
@@ -188,7 +189,8 @@ class _Tiles:
             self._text(fig, x, self.head - self.gap - 4, "\n".join(lines), ha="center", va="baseline")
         for k, label in enumerate(self.row_labels or []):
             y = self.head + k * (self.tile[1] + self.gap) + self.tile[1] / 2
-            self._text(fig, self.left - 8, y, "\n".join(_wrap(label, self.left - 16)), ha="right", va="center")
+            most = max(self.tile[1] // self.line, 1)  # a longer one would run into its neighbours
+            self._text(fig, self.left - 8, y, "\n".join(_wrap(label, self.left - 16, lines=most)), ha="right", va="center")
         for r, row in enumerate(self.grid):
             for c, image in enumerate(row):
                 if image is not None:
@@ -206,9 +208,9 @@ class _Tiles:
         fig.figimage(np.asarray(image.convert("RGB")), x, self.size[1] - y - self.tile[1])
 
 
-def _wrap(text, width, *, char=8.6):
-    """Lines of `text` for `width` px at 11 pt."""
-    return textwrap.wrap(str(text), max(4, int(width / char))) or [""]
+def _wrap(text, width, *, char=8.6, lines=None):
+    """Lines of `text` for `width` px at 11 pt, at most so many."""
+    return textwrap.wrap(str(text), max(4, int(width / char)), max_lines=lines, placeholder=" ...") or [""]
 
 
 def latent_maps(latent, *, title=None, centre=0.0, limit=None, labels=None, alt=None):

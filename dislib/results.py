@@ -6,6 +6,7 @@ read_sweep(out) --(measure, with a Reference)--> rows --(write_results)--> resul
 import csv
 import io
 import math
+import os
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +16,10 @@ import numpy as np
 
 from .bands import FrechetDraws, KernelDraws, all_draws, draw_counts
 from .errors import DislibError, DislibWarning, shorten
-from .files import write_atomic
+from .files import user_path, write_atomic
 from .judge import both_features, fingerprint, looked_at_by, open_picture
 from .metrics import band, cubic_kernel, gaussian_kernel, load_arrays, save_arrays
+from .sweep_folder import differences
 
 METRICS = ("fid", "nfid", "kid", "mmd", "clip")
 SMALL = 500  # pictures; below this FID is mostly its own bias
@@ -64,40 +66,38 @@ class Reference:
         """
         from .models import data_dir
 
-        name = str(style)
-        shipped, pictures = data_dir() / "results" / "reference" / f"{name}.safetensors", data_dir() / "styles" / name
-        if Path(name).name != name:  # a path, not a name
+        name, pictures = style_name(style), shipped_style(style)
+        if pictures is None:
             return cls.from_folder(style, judge, features=features)
+        shipped = data_dir() / "results" / "reference" / f"{name}.safetensors"
         if shipped.is_file() and features is None:
             reference = cls.load(shipped)
             if reference.meta.get("judge_fingerprint") == fingerprint(judge):
                 return reference
             if judge.name == reference.meta.get("judge"):
                 raise DislibError(f"{shipped} was made with another judge; run `python -m dislib.tiny references`")
-        if (pictures / "test").is_dir():
-            return cls.from_folder(pictures / "test", judge, features=features, style=name)
-        return cls.from_folder(style, judge, features=features)
+        return cls.from_folder(pictures / "test", judge, features=features, style=name)
 
     @classmethod
     def from_folder(cls, folder, judge, *, features=None, style=None):
         """A folder of pictures as the reference, with a warning if they are few."""
         from .datasets import list_images
 
-        files = list_images(folder).files
+        files, style = list_images(folder).files, style or style_name(folder)
         if len(files) < 2:
             raise DislibError(
                 f"{folder} holds {len(files)} readable picture; a reference needs at least 2, better {SMALL}"
             )
         if len(files) < SMALL:
             warnings.warn(
-                f"the reference {shorten(style or Path(folder).name)!r} has only {len(files)} pictures, and FID grows"
+                f"the reference {shorten(style)!r} has only {len(files)} pictures, and FID grows"
                 " as they get fewer: read KID first, which does not, and compare FIDs only with others of the same"
                 " reference and n",
                 DislibWarning,
                 stacklevel=2,
             )
         seen = both_features(map(open_picture, files), judge, features=features)
-        return cls(style or Path(folder).name, **seen, meta=looked_at_by(judge, features))
+        return cls(style, **seen, meta=looked_at_by(judge, features))
 
     def save(self, path):
         """Write safetensors in half precision, which moves a FID by less than its last shown digit."""
@@ -116,6 +116,19 @@ class Reference:
         return cls(meta.pop("style", Path(path).stem), **sets.pop("reference"), meta=meta, others=sets)
 
 
+def shipped_style(style):
+    """The folder of a style of the course; None for what is a path or no such style."""
+    from .models import data_dir
+
+    folder = data_dir() / "styles" / str(style)
+    return folder if Path(style).name == str(style) and (folder / "test").is_dir() else None
+
+
+def style_name(style):
+    """What a style is called in tables: its own name, or that of the folder, `.` spelt out."""
+    return Path(os.path.abspath(user_path(style))).name or str(style)
+
+
 def measure(points, reference, *, method, base=None, draws=200):
     """Every metric at every weight, with 95 % bands: a generator of `Row`, a weight after the other.
 
@@ -131,11 +144,13 @@ def measure(points, reference, *, method, base=None, draws=200):
         draws: of the bootstrap.
 
     Raises:
-        DislibError: features of different judges, or a base of other pictures or weights.
+        DislibError: features of different judges, a base of other pictures, steps or weights, or fewer than 2 prompts
+            or 3 pictures.
     """
     for weight, point in points.items():
         _check_same_eyes(point.meta, reference)
-        counts = draw_counts(point.prompts, draws=draws)
+        check_enough(point.prompts)
+        counts = draw_counts(point.prompts, draws=draws, least=2)
         found = {"kid": _kid(point, reference, counts), "mmd": _mmd(point, reference, counts)}
         found["fid"] = all_draws(FrechetDraws(point.pooled, reference.pooled), counts)
         found["clip"] = point.clip.astype(np.float64).mean(), counts @ point.clip / counts.sum(axis=1)
@@ -155,7 +170,8 @@ def floors(reference, n, *, draws=200):
     rows = []
     for name, seen in reference.others.items():
         few = {key: array[:n] for key, array in seen.items()}
-        counts = draw_counts(range(len(few["pooled"])), draws=draws)
+        check_enough(range(len(few["pooled"])))
+        counts = draw_counts(range(len(few["pooled"])), draws=draws, least=2)
         found = {
             "fid": all_draws(FrechetDraws(few["pooled"], reference.pooled), counts),
             "kid": _kid(Seen(**few), reference, counts),
@@ -196,21 +212,51 @@ def _check_same_eyes(meta, reference):
             )
 
 
+def check_enough(prompts):
+    """Refuse so few pictures (the prompt of each is given) that no band can be drawn over prompts.
+
+    Raises:
+        DislibError: fewer than 2 prompts or 3 pictures.
+    """
+    different = len(np.unique(np.asarray(prompts).astype(str)))
+    if different < 2 or len(prompts) < 3:
+        raise DislibError(
+            "every number has a band of what other prompts would give: at least 3 pictures of 2 prompts are needed, got"
+            f" {len(prompts)} of {different}"
+        )
+
+
+def check_base(base, meta, rows):
+    """Refuse a base that is not of the very pictures of a method: the same prompts, seeds and eyes.
+
+    Args:
+        base: the points of the base, weight to `Point`, at all weights that matter.
+        meta: the settings of the method's sweep. Steps and sampler are compared if both were made by a sweep.
+        rows: the pictures it has.
+
+    Raises:
+        DislibError: what differs is named.
+    """
+    for weight, theirs in base.items():
+        same = ["prompts", "images_per_prompt", "seed", "judge_fingerprint", "features"]
+        same += [key for key in ("steps", "scheduler") if key in meta and key in theirs.meta]
+        if differ := differences(theirs.meta, {key: meta.get(key) for key in same}):
+            raise DislibError(f"the base is of other settings ({differ}); sweep it with the same")
+        missing = len(set(rows) - set(theirs.rows.tolist()))
+        if missing:
+            raise DislibError(
+                f"the base lacks {missing} of the {len(rows)} pictures at w = {weight:g}; go on with its sweep first"
+            )
+
+
 def _same_of_base(point, base, weight):
-    """The base's features of the very pictures of `point`: same prompts, same seeds, same number."""
+    """The base's features of the very pictures of `point`."""
     if weight not in base:
         raise DislibError(f"the base has no point at w = {weight:g}; sweep it there too, or leave that weight out")
-    theirs = base[weight]
-    wrong = [key for key in ("prompts", "images_per_prompt", "seed") if point.meta.get(key) != theirs.meta.get(key)]
-    if wrong:
-        raise DislibError(f"the base was swept with another {', '.join(wrong)}; sweep it with the same")
+    theirs, rows = base[weight], point.rows.tolist()
+    check_base({weight: theirs}, point.meta, rows)
     place = {row: i for i, row in enumerate(theirs.rows.tolist())}
-    missing = sum(row not in place for row in point.rows.tolist())
-    if missing:
-        raise DislibError(
-            f"the base lacks {missing} of the {len(point.rows)} pictures at w = {weight:g}; go on with its sweep"
-        )
-    return theirs.pooled[[place[row] for row in point.rows.tolist()]]
+    return theirs.pooled[[place[row] for row in rows]]
 
 
 def standings(rows, *, style, guidance, metric="fid"):
@@ -268,7 +314,7 @@ def read_results(path):
     """The rows of a results.csv.
 
     Raises:
-        DislibError: no such file, other columns, or a line that is not a number; the line is named.
+        DislibError: no such file, other columns, or a line that cannot be; the line is named.
     """
     try:
         lines = list(csv.reader(io.StringIO(Path(path).read_text(encoding="utf-8-sig"), newline="")))
@@ -277,29 +323,36 @@ def read_results(path):
     if not lines or tuple(lines[0]) != Row._fields:
         found = shorten(", ".join(lines[0] if lines else []))
         raise DislibError(f"{path}: expected the columns {', '.join(Row._fields)}, found {found}")
-    rows = []
+    rows, found = [], {}
     for number, line in enumerate(lines[1:], start=2):
         if not line:
             continue
         try:
-            method, style, weight, metric, value, low, high, n = line
-            rows.append(
-                Row(
-                    method,
-                    style,
-                    float(weight) if weight else None,
-                    metric,
-                    float(value),
-                    float(low),
-                    float(high),
-                    int(n),
-                )
-            )
+            row = _read_row(line)
         except ValueError as error:
-            raise DislibError(f"{path}, line {number}: {shorten(error)}; see {shorten(','.join(line))!r}") from error
-        if metric not in METRICS or not all(map(math.isfinite, rows[-1][4:7])):
             raise DislibError(
-                f"{path}, line {number}: an unknown metric or a number that is not finite;"
-                f" see {shorten(','.join(line))!r}"
-            )
+                f"{path}, line {number}: {shorten(error)}; see {shorten(','.join(line))!r}, mend the line or run the"
+                " evaluation again"
+            ) from error
+        if row[:4] in found:
+            raise DislibError(f"{path}: line {number} tells anew what line {found[row[:4]]} does; delete one of them")
+        found[row[:4]] = number
+        rows.append(row)
     return rows
+
+
+def _read_row(line):
+    if len(line) != len(Row._fields):
+        raise ValueError(f"{len(line)} columns instead of {len(Row._fields)}")
+    method, style, weight, metric, value, low, high, n = line
+    row = Row(method, style, float(weight) if weight else None, metric, float(value), float(low), float(high), int(n))
+    if metric not in METRICS:
+        raise ValueError(f"an unknown metric {shorten(metric)!r}; there are {', '.join(METRICS)}")
+    least = 1.0 if row.guidance is None else row.guidance
+    if not all(map(math.isfinite, (row.value, row.low, row.high, least))):
+        raise ValueError("a number that is not finite")
+    if least < 1 or row.n < 1:
+        raise ValueError("a guidance weight or a number of pictures below 1")
+    if row.low > row.high:
+        raise ValueError("a band upside down")
+    return row

@@ -3,8 +3,11 @@
 import hashlib
 import itertools
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import numpy as np
 
 from .errors import DislibError, OutputError, PromptError, shorten
 from .files import check_output_folder, make_folder, write_json, write_png
@@ -58,6 +61,8 @@ class Plan:
 
     def shown(self, count):
         """The first picture of each of `count` prompts: spread over the list, and among the first to be made."""
+        if not isinstance(count, int) or count < 0:
+            raise DislibError(f"pictures must be a whole number from 0, got {count!r}")
         order = {batch: place for place, batch in enumerate(self.batches())}
         firsts = range(0, len(self), self.images_per_prompt)
         return set(sorted(firsts, key=lambda row: (row % self.batch_size, order[row // self.batch_size]))[:count])
@@ -109,9 +114,9 @@ class SweepFolder:
             raise DislibError(f"{Path(folder) / SETTINGS} is not of a sweep; sweep into a new folder") from error
 
     def weights(self):
-        """The weights of which anything is there, in order."""
-        names = (path.name[1:] for path in self.folder.glob("features/w*"))
-        return sorted(float(name) for name in names)
+        """The weights of which anything is there, in order; folders of other names, such as a copy, are not of ours."""
+        names = (re.fullmatch(r"w([0-9.e+]+)", path.name) for path in self.folder.glob("features/w*"))
+        return sorted(float(name[1]) for name in names if name)
 
     def path(self, weight, batch):
         """Where the features of a batch lie."""
@@ -138,13 +143,20 @@ class SweepFolder:
         """What `write` kept.
 
         Raises:
-            DislibError: the file is not whole, or of other settings, or moved; the message names it.
+            DislibError: the file is not whole, of other settings, moved, or not finite; the message names it.
         """
         path = self.path(weight, batch)
         arrays, meta = load_arrays(path, ("pooled", "projected", "clip"))
         ours = {"settings": self.digest, "weight": f"{weight:g}", "batch": str(batch)}
         if meta != ours or {len(a) for a in arrays.values()} != {len(self.plan.rows(batch))}:
             raise DislibError(f"{path} holds features of another sweep; delete it and run this sweep again")
+        for array in arrays.values():
+            bad = [self.plan.rows(batch)[k] for k in np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(1))]
+            if bad:
+                raise DislibError(
+                    f"{path}: the features of the pictures {shorten(bad)} at w = {weight:g} are not finite (NaN or inf);"
+                    " delete that file and run this sweep again"
+                )
         return arrays
 
     def _check(self):
@@ -154,7 +166,7 @@ class SweepFolder:
                 raise OutputError(f"{self.folder} holds features of unknown origin; choose a new folder")
             return
         theirs = read_settings(self.folder)
-        if differ := _differences(theirs, self.settings):
+        if differ := differences(theirs, self.settings):
             raise OutputError(
                 f"{self.folder} holds a sweep of other settings ({differ}); choose a new folder, repeat those"
                 " settings, or delete that folder"
@@ -174,7 +186,7 @@ def read_settings(folder):
         raise OutputError(f"{path} cannot be read ({shorten(error)}); choose a new folder") from error
 
 
-def _differences(theirs, ours):
+def differences(theirs, ours):
     """What differs, in words: "steps 12, not 20; prompts" (long values by name only)."""
     told = []
     for key in (key for key, value in ours.items() if theirs.get(key) != value):

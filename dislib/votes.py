@@ -8,6 +8,7 @@ Importing this module loads no torch.
 import csv
 import difflib
 import io
+import re
 import warnings
 from typing import NamedTuple
 
@@ -350,8 +351,11 @@ def _checked(path, rows, names):
 
 def _vote(fields, methods, where):
     """A checked Vote of a line's fields; `where` begins the error message."""
-    if not (fields["seed"].isascii() and fields["seed"].isdigit()):
-        raise DislibError(f"{where}: the seed {shorten(fields['seed'])!r} is no whole number; write one, such as 0")
+    if not re.fullmatch("[0-9]{1,19}", fields["seed"]):
+        raise DislibError(
+            f"{where}: the seed {shorten(fields['seed'])!r} is no whole number; write one, such as 0, or delete the line"
+            " if it is a second header"
+        )
     for name in ("question", "choice"):
         fields[name] = fields[name].lower()
     vote = Vote(**{**fields, "seed": int(fields["seed"])})

@@ -74,6 +74,27 @@ def test_a_single_point_and_a_method_with_fewer_weights():
         assert "ours" in legend(fig)
 
 
+def test_a_folder_of_pictures_is_a_point_with_its_band_on_a_plain_axis():
+    rows = table(["ours"], weights=(3,))
+    [ax] = curves.against_guidance(rows, "kid", style="dots").axes
+    [row] = [r for r in rows if r.metric == "kid" and r.guidance == 3]
+    heights = [segment[:, 1].tolist() for lines in ax.collections for segment in lines.get_segments()]
+    assert heights == [[row.low, row.high]]
+    assert ax.get_xlim() == (2, 4) and ax.get_xticks().tolist() == [3]
+
+
+def test_names_that_a_legend_would_lose_or_not_hold():
+    names = ["_mine", "a name that goes on and on and on, well beyond what a legend can hold"]
+    found = legend(curves.against_guidance(table(names), "clip", style="dots"))
+    assert found[0].strip() == "_mine" and len(found) == 2 and len(found[1]) < 50
+
+
+def test_a_floor_below_zero_has_no_place_on_a_logarithmic_axis():
+    rows = [r._replace(value=-0.1) if r.method == "floor" else r for r in table(["base", "ours"])]
+    assert "floor" in str(legend(curves.against_guidance(rows, "fid", style="dots")))
+    assert "floor" not in str(legend(curves.against_guidance(rows, "fid", style="dots", yscale="log")))
+
+
 def test_results_that_are_not_there_are_named():
     with pytest.raises(DislibError, match="no results of fid and clip for the style 'comic'"):
         curves.paper_curve(table(["base"]), style="comic")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import struct
 import zlib
 
@@ -123,6 +124,14 @@ def test_symbolic_links(tmp_path):
     assert [f.name for f in files] == ["000.png", "good.png"]
     assert [f.name for f, _ in skipped] == ["broken.png", "circle.png"]
     assert all("does not lead to a file" in reason for _, reason in skipped)
+
+
+def test_numbered_files_are_sorted_as_people_count(tmp_path):
+    image_folder(tmp_path, 1)
+    for name in ("10.png", "2.png", "b.png", "a10.png", "a9.png", "02.png"):
+        shutil.copy(tmp_path / "000.png", tmp_path / name)
+    files = datasets.list_images(tmp_path).files
+    assert [f.name for f in files] == ["000.png", "02.png", "2.png", "10.png", "a9.png", "a10.png", "b.png"]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
@@ -272,6 +281,7 @@ TWO = ["a red house", "zwei Häuser, 猫"]
     ("p.json", json.dumps([{"text": TWO[0]}, {"prompt": TWO[1], "text": "other"}])),
     ("p.jsonl", '{"prompt": "a red house", "category": "colour"}\n\n"zwei Häuser, 猫"\r\n'),
     ("p.csv", 'category,prompt\ncolour,a red house\n,\ncount,"zwei Häuser, 猫"\n'),
+    ("p.tsv", 'Prompt\tCategory\na red house\tcolour\n"zwei Häuser, 猫"\tcount\n'),
     ("P.TSV", "text\tcategory\r\na red house\tcolour\r\nzwei Häuser, 猫\tcount\r\n"),
 ])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -284,6 +294,15 @@ def test_prompt_formats(tmp_path, name, text, encoding):
 def test_the_columns_of_drawbench_and_partiprompts(tmp_path, header):
     (tmp_path / "p.csv").write_text(header + "\n" + ",".join(["a cat"] * len(header.split(","))) + "\n")
     assert datasets.read_prompts(tmp_path / "p.csv") == ["a cat"]
+
+
+def test_tables_without_quoting_keep_their_quotes(tmp_path):
+    """As PartiPrompts' own file has them."""
+    lines = ["Prompt\tCategory", '"N I G H T" in thick letters\tText', 'a sign that says "open\tText', "a cat\tAnimals"]
+    (tmp_path / "p.tsv").write_text("\n".join(lines) + "\n")
+    rows = datasets.read_prompt_rows(tmp_path / "p.tsv")
+    assert [row["prompt"] for row in rows] == [line.split("\t")[0] for line in lines[1:]]
+    assert rows[0]["Category"] == "Text"
 
 
 def test_other_columns_are_kept(tmp_path):
@@ -307,7 +326,8 @@ def test_a_line_separator_inside_a_prompt_does_not_cut_it(tmp_path):
     ("p.jsonl", b"[]", "expected an object"),
     ("p.txt", b"\n \n", "no prompts in it"),
     ("p.txt", b"caf\xe9", r"not UTF-8 text \(byte 3\)"),
-    ("p.csv", b"prompt\na house, at night\n", "double quotes"),
+    ("p.csv", b"prompt\na house, at night\n", "line 2: more columns than the header; .* A prompt with commas or double"),
+    ("p.csv", b'prompt\na\n"b" c\nd\n', "line 3: .* those inside it are doubled"),
     ("p.csv", b"caption\na house\n", "line 2: no string called"),
     ("p.docx", b"x", "prompts come as .txt"),
 ])

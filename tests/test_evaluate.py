@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import sys
 import types
 
@@ -15,7 +16,7 @@ from small_judge import save_judge
 from dislib import cli, evaluate
 from dislib.errors import ModelError, PromptError
 from dislib.evaluation import read_sweep
-from dislib.judge import Fidelity, both_features, load_judge
+from dislib.judge import Fidelity, both_features, clip_scores, load_judge
 from dislib.metrics import fid
 from dislib.results import read_results
 
@@ -108,7 +109,7 @@ def test_several_styles_share_the_pictures(base, home, tmp_path):
 
 @pytest.mark.parametrize("change, said", [
     ({"seed": 3}, "holds a sweep of other settings (seed 0, not 3)"),
-    ({"style": "nowhere"}, "there is no folder nowhere"),
+    ({"style": "nowhere"}, "there is no style 'nowhere'; give a folder of pictures, or one of blueprint, comic"),
     ({"prompts": "nowhere.txt"}, "there is no file nowhere.txt"),
     ({"prompts": "hub:drawbench"}, "should look like hub:"),
     ({"base": "nowhere"}, "nowhere holds no sweep"),
@@ -120,6 +121,55 @@ def test_several_styles_share_the_pictures(base, home, tmp_path):
 ])  # fmt: skip
 def test_it_refuses(base, home, capsys, change, said):
     refused(capsys, words(home, base, **change), said, code=1 if "seed" in change else 2)
+
+
+def test_a_weight_half_done_does_not_shrink_the_others(base, home, tmp_path):
+    """Neither in the sweep that is measured nor in its base."""
+    out = tmp_path / "out"
+    shutil.copytree(base, out)
+    shutil.copytree(out / "features" / "w3", out / "features" / "w9")
+    (out / "features" / "w9" / "00001.safetensors").unlink()
+    (out / "features" / "w3 copy").mkdir()
+    assert cli.main(words(home, out, base=out)) == 0
+    assert {(r.guidance, r.n) for r in read_results(out / "results.csv")} == {(1, 6), (3, 6)}
+    assert cli.main(words(home, tmp_path / "new", base=out)) == 0
+    assert {(r.guidance, r.n) for r in read_results(tmp_path / "new" / "results.csv")} == {(1, 6), (3, 6)}
+
+
+@pytest.mark.parametrize("change, said", [
+    ({"seed": 3}, "the base is of other settings (seed 0, not 3)"),
+    ({"guidance": "1,5"}, "base holds 0 pictures at each of the weights 1, 5"),
+    ({"steps": 2}, "other settings (steps 1, not 2)"),
+    ({"scheduler": "ddim"}, 'other settings (scheduler "dpm", not "ddim")'),
+    ({"judge": "other judge"}, "other settings (judge_fingerprint "),
+    ({"images_per_prompt": 1}, "other settings (images_per_prompt 2, not 1)"),
+])  # fmt: skip
+def test_a_base_that_does_not_fit_is_refused_before_the_work(base, home, tmp_path, capsys, change, said):
+    if "judge" in change:
+        change = {"judge": save_judge(tmp_path / "judge", seed=2)}
+    refused(capsys, words(home, tmp_path / "out", base=base, **change), said)
+    refused(capsys, words(home, tmp_path / "out", base=base, **change), "or leave out --base: the same command")
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_few_prompts_for_a_band_are_refused_before_the_work(home, tmp_path, capsys):
+    (tmp_path / "one.txt").write_text("a\n")
+    said = "at least 3 pictures of 2 prompts are needed, got 2 of 1"
+    refused(capsys, words(home, tmp_path / "out", prompts=tmp_path / "one.txt"), said)
+    refused(capsys, words(home, tmp_path / "out", n=2, **{"batch-size": 2}), said)
+    assert not (tmp_path / "out").exists()
+
+
+def test_styles_of_one_name_are_refused(home, tmp_path, capsys):
+    image_folder(tmp_path / "dots", 3, size=40)
+    arguments = [*words(home, tmp_path / "out"), "--style", str(tmp_path / "dots")]
+    refused(capsys, arguments, "two styles are called 'dots'")
+
+
+def test_a_prompt_with_dollars_is_drawn_as_it_stands(home, tmp_path):
+    (tmp_path / "p.txt").write_text("a $\\foo$ sign\nb\n")
+    assert cli.main(words(home, tmp_path / "out", prompts=tmp_path / "p.txt", method="$\\bar$")) == 0
+    assert (tmp_path / "out" / "pictures.png").is_file()
 
 
 @pytest.mark.parametrize("weights, said", [("1,x", "got x"), ("0.5", "at least 1"), ("3,3", "occurs twice")])
@@ -157,6 +207,46 @@ def test_images_and_prompts_out_of_step_are_refused(home, mine, tmp_path, capsys
     (mine / "003.png").write_bytes(b"cut")
     refused(capsys, looked(home, tmp_path / "out", mine), "images and prompts fall out of step")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_out_folder_that_holds_the_pictures_is_refused(home, mine, tmp_path, capsys):
+    for out in (mine, home / "dots"):
+        refused(capsys, looked(home, out, mine), "holds pictures to be measured, and plots would mix with them")
+        assert len(list(out.iterdir())) == 6
+
+
+def test_pictures_are_in_step_as_people_count(home, tmp_path):
+    """2.png comes before 10.png, and second prompt before tenth."""
+    image_folder(tmp_path / "mine", 12, size=64)
+    for k in range(12):
+        (tmp_path / "mine" / f"{k:03d}.png").rename(tmp_path / "mine" / f"{k}.png")
+    (tmp_path / "p.txt").write_text("\n".join("abcdefghijkl"))
+    assert cli.main(looked(home, tmp_path / "out", tmp_path / "mine", prompts=tmp_path / "p.txt")) == 0
+    judge, [found] = load_judge(home / "judge", device="cpu"), read_sweep(tmp_path / "out").values()
+    scores = clip_scores(images(12, size=64), list("abcdefghijkl"), judge)
+    np.testing.assert_allclose(found.clip[np.argsort(found.rows)], scores, rtol=1e-4)
+
+
+@pytest.mark.parametrize("record", [
+    '{"guidance": "x", "images": null}', '{"images": [{"file": "000.png", "prompt": null}]}', "[]",
+    '{"images": [{"file": ["a"], "prompt": "a"}]}', '{"guidance": null}',
+])  # fmt: skip
+def test_a_record_edited_by_hand_is_named(home, mine, tmp_path, capsys, record):
+    (mine / "generate.json").write_text(record)
+    refused(capsys, looked(home, tmp_path / "out", mine), "generate.json is not as `generate` wrote it; mend it")
+
+
+def test_of_a_folder_all_pictures_are_measured(home, mine, tmp_path, capsys):
+    refused(capsys, looked(home, tmp_path / "out", mine, n=2), "--n is for models")
+
+
+def test_a_path_is_never_taken_for_a_style_of_the_course(home, mine, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("dislib.judge.load_judge", lambda path, **how: asked.append((path, how["local_files_only"])) or 1 / 0)
+    for style in ("sketch", mine):
+        with pytest.raises(ZeroDivisionError):
+            cli.main([*looked(home, tmp_path / "out", mine, style=style, judge=None), "--offline"])
+    assert asked == [(None, True), (evaluate.CLIP, True)]
 
 
 def test_pictures_of_generate_bring_their_weight_and_are_checked_against_their_prompts(home, tmp_path, capsys):
@@ -205,6 +295,10 @@ def test_features_of_torch_fidelity(fidelity):
     found = Fidelity("inception-v3-compat", device="cpu")(made)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, [np.asarray(i).mean((0, 1)) for i in made], rtol=1e-6)
+    mixed = [made[0], made[1].resize((30, 24))]
+    np.testing.assert_allclose(
+        Fidelity(device="cpu")(mixed), [np.asarray(i).mean((0, 1)) for i in mixed], rtol=1e-6
+    )  # fmt: skip
     with pytest.raises(ModelError, match="no features 'vgg'; choose one of broken, inception-v3-compat"):
         Fidelity("vgg", device="cpu")
     with pytest.raises(ModelError, match="cannot be loaded; go online once"):
@@ -232,13 +326,14 @@ def test_prompts_of_the_course_and_of_the_hub(monkeypatch, tmp_path):
     asked = []
     import transformers.utils
 
-    def fetch(name, file, repo_type):
-        asked.append((name, file, repo_type))
+    def fetch(name, file, repo_type, local_files_only):
+        asked.append((name, file, repo_type, local_files_only))
         return tmp_path / "p.tsv"
 
     monkeypatch.setattr(transformers.utils, "cached_file", fetch)
     assert evaluate.read_prompt_list("hub:someone/prompts/folder/p.tsv") == ["a red house"]
-    assert asked == [("someone/prompts", "folder/p.tsv", "dataset")]
+    evaluate.read_prompt_list("hub:someone/prompts/folder/p.tsv", offline=True)
+    assert asked == [("someone/prompts", "folder/p.tsv", "dataset", offline) for offline in (False, True)]
 
 
 def test_the_hub_without_a_network():

@@ -20,6 +20,7 @@ from dislib.errors import DislibError, OutputError, PromptError, SamplerError
 from dislib.evaluation import read_sweep, sweep, sweep_pictures
 from dislib.judge import clip_scores, image_features, load_judge
 from dislib.latents import white_noise
+from dislib.metrics import load_arrays, save_arrays
 from dislib.prior import StylePrior
 from dislib.sampling import generate, make_scheduler
 from dislib.sweep_folder import Plan
@@ -388,10 +389,18 @@ def test_features_of_another_sweep_are_found_out(quick, judge, tmp_path):
     theirs = (tmp_path / "b" / "features" / "w1" / "00000.safetensors").read_bytes()
     mine = tmp_path / "a" / "features" / "w1" / "00000.safetensors"
     whole = mine.read_bytes()
-    for wrong, words in ((theirs, "of another sweep; delete it"), (whole[:-20], "not a whole safetensors file")):
+    for wrong, words in ((theirs, "of another sweep; delete it"), (whole[:-20], "not a whole safetensors file .*; delete it")):
         mine.write_bytes(wrong)
         with pytest.raises(DislibError, match=words):
             read_sweep(tmp_path / "a")
+    mine.unlink()  # the message says so
+    list(sweep(shared_pipeline(), judge, PROMPTS, out=tmp_path / "a", **SHORT))
+    assert mine.read_bytes() == whole
+    arrays, meta = load_arrays(mine, ())
+    arrays["pooled"][1] = np.nan
+    save_arrays(mine, arrays, meta)
+    with pytest.raises(DislibError, match=r"00000.safetensors: the features of the pictures \[1\] at w = 1 are not finite"):
+        read_sweep(tmp_path / "a")
     mine.write_bytes(whole)
     mine.with_name("00001.safetensors").write_bytes(whole)  # of another N
     with pytest.raises(DislibError, match="00001.safetensors holds features of another sweep"):

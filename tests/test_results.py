@@ -173,10 +173,12 @@ def test_features_of_another_judge_are_refused():
 
 
 def test_a_base_of_other_pictures_is_refused():
-    ours, ref = {1.0: point()}, reference()
+    ours, ref = {1.0: point(steps=12)}, reference()
     for base, words in (
         ({3.0: point()}, "no point at w = 1"),
-        ({1.0: point(seed=5)}, "swept with another seed"),
+        ({1.0: point(seed=5)}, "other settings .seed 5, not 0"),
+        ({1.0: point(judge_fingerprint="1")}, "other settings .judge_fingerprint"),
+        ({1.0: point(steps=2)}, "other settings .steps 2, not 12"),
         ({1.0: point(40)}, "lacks 40 of the 80 pictures at w = 1; go on with its sweep"),
     ):
         with pytest.raises(DislibError, match=words):
@@ -196,10 +198,30 @@ def test_features_with_nan_and_single_pictures_are_named():
     bad.pooled[3] = np.nan
     with pytest.raises(DislibError, match="1 rows of x are not finite .*: 3;"):
         list(measure({1.0: bad}, reference(), method="ours", draws=5))
-    with pytest.raises(DislibError, match="at least 2 blocks"):
+    with pytest.raises(DislibError, match="at least 3 pictures of 2 prompts are needed, got 4 of 1"):
         list(measure({1.0: point(4)}, reference(), method="ours", draws=5))
     with pytest.raises(DislibError, match="of 1 picture; .* at least 2"):
         list(measure({1.0: point(8)}, reference(1), method="ours", draws=5))
+
+
+@pytest.mark.parametrize("k", [3, 4, 10])
+def test_few_pictures_one_a_prompt_still_have_bands(k):
+    """A draw may show one of them only, of which a kernel distance knows nothing."""
+    x = point(k)
+    few = Point(x.pooled, x.projected, x.clip, x.rows, np.arange(k), META)
+    rows = list(measure({1.0: few}, reference(), method="ours"))
+    assert all(np.isfinite(row[4:7]).all() and row.low < row.high for row in rows)
+    counts = draw_counts(range(k), least=2)
+    assert (np.count_nonzero(counts, axis=1) >= 2).all() and (counts.sum(axis=1) == k).all()
+
+
+def test_a_style_is_named_by_its_folder(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    assert [results.style_name(s) for s in ("sketch", "a/b/", ".", tmp_path / "mine")] == ["sketch", "b", "mine", "mine"]
+    assert results.shipped_style("sketch").is_dir()
+    there = data_dir() / "styles" / "sketch"
+    assert [results.shipped_style(s) for s in (there, "styles/sketch", "nowhere", ".")] == [None] * 4
 
 
 # --- references -------------------------------------------------------------------------------------------------
@@ -304,8 +326,13 @@ def test_the_table_survives_its_file(tmp_path):
     ("", "expected the columns method, style"),
     ("method,style\n", "expected the columns"),
     ("{}a,b,1,fid,x,1,1,8\n", "line 2: could not convert"),
-    ("{}a,b,1,fid,1,1,1\n", "line 2: not enough values"),
-    ("{}a,b,1,fid,1,1,1,8\na,b,1,fid,nan,1,1,8\n", "line 3: an unknown metric or a number that is not finite"),
+    ("{}a,b,1,fid,1,1,1\n", "line 2: 7 columns instead of 8; see .* mend the line or run the evaluation again"),
+    ("{}a,b,1,fid,1,1,1,8\na,b,1,kid,nan,1,1,8\n", "line 3: a number that is not finite"),
+    ("{}a,b,nan,fid,1,1,1,8\n", "line 2: a number that is not finite"),
+    ("{}a,b,0,fid,1,1,1,8\n", "line 2: a guidance weight or"),
+    ("{}a,b,1,fid,1,1,1,0\n", "line 2: .* number of pictures below 1"),
+    ("{}a,b,1,fid,1,2,1,8\n", "line 2: a band upside down"),
+    ("{}a,b,1,fid,1,1,1,8\na,b,2,fid,1,1,1,8\na,b,1,fid,2,2,2,8\n", "line 4 tells anew what line 2 does"),
     ("{}a,b,1,lpips,1,1,1,8\n", "line 2: an unknown metric"),
 ])  # fmt: skip
 def test_a_table_edited_by_hand_is_refused_by_line(tmp_path, text, words):

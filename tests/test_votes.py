@@ -165,6 +165,8 @@ def edited(old, new):
         (edited("base,style", "style,style"), "line 3: 'style' is on both sides; correct one of them"),
         (edited("Bo", " "), "line 3: the voter is empty; fill it in"),
         (edited(",3,", ",3.5,"), "line 3: the seed '3.5' is no whole number"),
+        (edited(",3,", "," + "3" * 5000 + ","), "line 3: the seed '33.*' is no whole number"),
+        (HEAD + LINE + HEAD + LINE, "line 3: the seed 'seed' is .* delete the line if it is a second header"),
         (edited("a red house", "a, red house"), "line 3: 9 fields, but the first line names 8; a text with commas"),
         (edited(",right", ""), "line 3: 7 fields"),
         (edited("a red house", '"a red house'), "line 3: unexpected end of data; a text with commas or quotation"),
