@@ -79,9 +79,10 @@ def against_guidance(rows, metric, *, style, yscale="linear", labels=None, title
             ax.set(xticks=weights, xlim=(weights[0] - 1, weights[0] + 1))
             ax.margins(y=0.25)  # room for the legend
         _finish(fig, ax, _guides(rows, style, metric), yscale, title or f"{style}: {NAMES[metric].split(' (')[0]}")
-    told = [f"{method} from {found[0][1].value:.3g} to {found[-1][1].value:.3g}" for method, found in points.items()]
-    ends = next(iter(points.values()))
-    span = f"from {ends[0][0]:g} to {ends[-1][0]:g}"
+    ends = [(method, found[0], found[-1]) for method, found in points.items()]
+    spans = [f" (w = {a[0]:g} to {b[0]:g})" if [a[0], b[0]] != [weights[0], weights[-1]] else "" for _, a, b in ends]
+    told = [f"{method} from {a[1].value:.3g} to {b[1].value:.3g}{span}" for (method, a, b), span in zip(ends, spans)]
+    span = f"from {weights[0]:g} to {weights[-1]:g}"
     fig.alt = alt or f"{style}, {metric} against the guidance weight {span}: " + "; ".join(told)
     return fig
 

@@ -100,6 +100,23 @@ def test_who_is_first_with_all_pictures(rows):
     assert all(("plain" in first("blueprint", w)) == (w <= 6) for w in GUIDANCE)
 
 
+def test_kid_has_another_order_on_blueprint(rows):
+    for weight, of_kid, of_fid in ((15, "base", "style-matched"), (20, "base", "style-matched")):
+        order = {m: standings(rows, style="blueprint", guidance=weight, metric=m) for m in ("kid", "fid")}
+        assert [r.method for place, r in order["kid"] if place == 1] == [of_kid]
+        assert order["fid"][0][1].method == of_fid and order["fid"][-1][1].method == "base"
+
+
+def test_both_metrics_turn_at_middle_weights(rows):
+    """Up to w = 3 both get better, beyond w = 5 both get worse; from the paper's start, FID only rises on sticker."""
+    for style in STYLES:
+        for method in ("plain", "plain-leak", "style", "style-matched"):
+            far, clip = (curve(rows, style, method, metric) for metric in ("fid", "clip"))
+            assert (far[3].value < far[1].value) == ((style, method) != ("sticker", "style"))
+            assert clip[3].value > clip[1].value
+            assert far[20].value > far[5].value and clip[20].value < clip[5].value
+
+
 def test_where_the_papers_start_lies(rows):
     for style in STYLES:
         places = [dict((r.method, p) for p, r in standings(rows, style=style, guidance=w))["style"] for w in GUIDANCE]
