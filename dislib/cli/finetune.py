@@ -1,6 +1,5 @@
 """`python -m dislib finetune`: fine-tune on a folder of images from the command line, on one process or several."""
 
-import os
 import sys
 
 from ..errors import DislibError, shorten
@@ -66,6 +65,7 @@ def add_command(commands):
 def run(arguments):
     """Train, show one line of progress, leave the result in --out."""
     from ..core.pipeline import set_resolution
+    from ..device import is_main
     from ..files import check_output_folder
     from ..loading import load_pipeline
     from ..training.examples import TrainingSet
@@ -89,7 +89,7 @@ def run(arguments):
     for last in records:
         _report(last, settings.max_train_steps)
         _keep_sheet(out, last, settings.validation_prompts)
-    if _is_main():
+    if is_main():
         print(f"{out}: {settings.max_train_steps} steps on {len(examples)} images with {arguments.noise} noise"
               f"{f', last loss {last.loss:.4f}, {last.images_per_second:.1f} images/s' if last else ''}")
     return 0
@@ -106,13 +106,10 @@ def settings_of(arguments):
     return Settings(**given, validation_prompts=tuple(arguments.validation_prompts))
 
 
-def _is_main():
-    """Whether this is the process that speaks, among those that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def _report(record, total):
-    if not _is_main():
+    from ..device import is_main
+
+    if not is_main():
         return
     line = f"step {record.step} of {total}  loss {record.loss:.4f}  {record.images_per_second:.1f} images/s"
     if sys.stderr.isatty():

@@ -1,8 +1,13 @@
 """What fine-tuning learns from: latents and text embeddings of captioned images, encoded once."""
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
+import os
 import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import ImageOps
@@ -13,6 +18,10 @@ from ..core.prior import StylePrior, describe, draw
 from ..errors import ImageError, TrainingError
 from ..images.captions import captions_of
 from ..images.images import list_images, load_image
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
+    from PIL import Image
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,8 +49,9 @@ class TrainingSet:
 
     @classmethod
     def from_folder(
-        cls, pipe, folder, *, n=None, seed=0, caption="metadata", leave_out=(), random_flip=False, center_crop=True
-    ):
+        cls, pipe: StableDiffusionPipeline, folder: str | os.PathLike, *, n: int | None = None, seed: int = 0,
+        caption: str = "metadata", leave_out: Iterable[str] = (), random_flip: bool = False, center_crop: bool = True,
+    ) -> TrainingSet:
         """Encode a folder of images with captions.
 
         Args:
@@ -69,14 +79,20 @@ class TrainingSet:
         return cls.from_images(pipe, pixels, said, random_flip=random_flip, files=[file.name for file in files])
 
     @classmethod
-    def from_images(cls, pipe, images, captions, *, random_flip=False, files=()):
+    def from_images(
+        cls, pipe: StableDiffusionPipeline, images: list[Image.Image], captions: list[str], *,
+        random_flip: bool = False, files=(),
+    ) -> TrainingSet:
         """Encode PIL images of the model's own size; as many captions."""
         _check_lengths(images, captions)
         mirrored = encode(pipe, [ImageOps.mirror(image) for image in images]) if random_flip else None
         return cls.from_latents(pipe, encode(pipe, images), captions, mirrored=mirrored, files=files)
 
     @classmethod
-    def from_latents(cls, pipe, latents, captions, *, mirrored=None, files=()):
+    def from_latents(
+        cls, pipe: StableDiffusionPipeline, latents: torch.Tensor, captions: list[str], *,
+        mirrored: torch.Tensor | None = None, files=(),
+    ) -> TrainingSet:
         """Take latents that are there already, (n, 4, h, w) scaled; as many captions."""
         _check_lengths(latents, captions)
         if tuple(latents.shape[1:]) != latent_shape(pipe):
@@ -88,14 +104,14 @@ class TrainingSet:
         context, empty = embed(pipe, captions), embed(pipe, [""])
         return cls(latents.float().cpu(), context, empty, list(captions), mirrored, list(files))
 
-    def prior(self, pipe, *, shrink=0.0):
+    def prior(self, pipe: StableDiffusionPipeline, *, shrink: float = 0.0) -> StylePrior:
         """The style prior of exactly the latents that will be trained on, mirror images included."""
         parts = [self.latents] if self.mirrored is None else [self.latents, self.mirrored]
         prior = StylePrior.from_latents(parts, shrink=shrink)
         prior.meta.update(describe(pipe), files=self.files)
         return prior
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """16 hexadecimal digits that change with any latent or caption."""
         digest = hashlib.sha256()
         for part in (self.latents, self.embeddings, self.mirrored):
@@ -127,7 +143,7 @@ class TrainingSet:
 
 
 @torch.no_grad()
-def embed(pipe, texts, *, batch_size=16):
+def embed(pipe: StableDiffusionPipeline, texts: list[str], *, batch_size: int = 16) -> torch.Tensor:
     """Text embeddings (n, tokens, d) float32 on the CPU, each distinct text encoded once."""
     device, known = pipe.text_encoder.device, list(dict.fromkeys(texts))
     options = dict(padding="max_length", max_length=pipe.tokenizer.model_max_length, truncation=True)
