@@ -305,7 +305,7 @@ def _scheduler_of(pipe, scheduler):
 def _embedder(pipe):
     """A function prompt -> (1, tokens, d) that encodes each distinct prompt once, and on its own: in a batch the
     last digits of an embedding would depend on its neighbours."""
-    known, device = {}, pipe._execution_device  # which diffusers finds out anew, in 15 ms, each time it is asked
+    known, device = {}, pipe.unet.device
 
     @torch.no_grad()
     def embed(prompt):
