@@ -26,7 +26,7 @@ _HOME = {
     "decode": "core.latents",
     "white_noise": "core.latents",
     "StylePrior": "core.prior",
-    "make_scheduler": "core.sampling",
+    "make_scheduler": "core.schedulers",
     "generate": "core.sampling",
     "paint": "core.sampling",
     "TrainingSet": "training.examples",

@@ -19,7 +19,7 @@ from dislib.cli import doctor, gallery
 from dislib.cli import main as cli
 from dislib.core.latents import white_noise
 from dislib.core.prior import StylePrior
-from dislib.core.sampling import make_scheduler
+from dislib.core.schedulers import make_scheduler
 from dislib.loading import load_pipeline
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(diffusers|numpy)")

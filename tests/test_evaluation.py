@@ -19,11 +19,11 @@ from dislib import files
 from dislib.core import sampling
 from dislib.core.latents import white_noise
 from dislib.core.prior import StylePrior
-from dislib.core.sampling import generate, make_scheduler
+from dislib.core.sampling import generate
+from dislib.core.schedulers import make_scheduler
 from dislib.errors import DislibError, OutputError, PromptError, SamplerError
-from dislib.evaluation import sweep as evaluation
 from dislib.evaluation.judge import clip_scores, image_features, load_judge
-from dislib.evaluation.sweep import read_sweep, sweep, sweep_pictures
+from dislib.evaluation.sweep import GUIDANCE, read_sweep, sweep, sweep_pictures
 from dislib.evaluation.sweep_folder import Plan
 from dislib.files import load_arrays, save_arrays
 
@@ -85,7 +85,7 @@ def same(a, b):
 
 
 def test_the_papers_protocol():
-    assert evaluation.GUIDANCE == (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20)
+    assert GUIDANCE == (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20)
     plan = Plan(tuple(map(str, range(200))), 4, 0, 16)
     assert len(plan) == 800 and sorted(i for b in plan.batches() for i in plan.rows(b)) == list(range(800))
 

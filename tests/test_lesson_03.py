@@ -7,7 +7,7 @@ from dislib import TrainingSet, data_dir, finetune, load_pipeline, paint
 from dislib.core import gaussian
 from dislib.core.pipeline import pipeline_fingerprint, separate
 from dislib.core.prior import first_timestep
-from dislib.core.sampling import make_scheduler
+from dislib.core.schedulers import make_scheduler
 from dislib.images.images import list_images, load_image
 from dislib.lessons.lesson_02 import claim_prompt_survives
 from dislib.lessons.lesson_03 import claim_colour_hangs_on_seed, claim_nearer_to_style, claim_own_leak

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 
 import dislib
 from dislib.core.latents import encode, white_noise
-from dislib.core.prior import RunningMoments, StylePrior, draw, first_timestep, second_stream
+from dislib.core.moments import RunningMoments
+from dislib.core.prior import StylePrior, draw, first_timestep, second_stream
 from dislib.errors import DislibError, ImageError, OutputError, PriorError
 from dislib.images.images import list_images
 

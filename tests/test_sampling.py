@@ -11,7 +11,8 @@ from helpers import build_pipeline, oracle_pipeline, shared_pipeline
 
 from dislib.core.latents import white_noise
 from dislib.core.prior import StylePrior, first_timestep
-from dislib.core.sampling import SCHEDULERS, STOCHASTIC, generate, latent_scale, make_scheduler, paint, truncated_part
+from dislib.core.sampling import generate, paint, truncated_part
+from dislib.core.schedulers import SCHEDULERS, STOCHASTIC, latent_scale, make_scheduler
 from dislib.errors import DislibError, DislibWarning, PriorError, PromptError, SamplerError
 
 # diffusers' schedulers speak to numpy in its old ways; harmless, and thousands of lines.

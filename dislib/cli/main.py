@@ -148,7 +148,7 @@ def _settings(work, scheduler):
     """All that the pictures depend on; two runs with equal settings make equal pictures."""
     from ..core.pipeline import image_size, model_id, pipeline_fingerprint
     from ..core.prior import first_timestep
-    from ..core.sampling import latent_scale
+    from ..core.schedulers import latent_scale
 
     pipe = work.pipe
     return {

@@ -21,6 +21,7 @@ from ..errors import DislibError, ImageError, PriorError, check_words, shorten
 from ..files import check_output_file, make_folder, read_safetensors, user_path, write_safetensors
 from ..images.images import ImageList, check_images, list_images, load_image, prepare_image
 from .latents import check_finite, encode_batches, white_noise
+from .moments import RunningMoments, shrunk
 from .pipeline import image_size, latent_shape, model_id, weight_sample
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class StylePrior:
             raise PriorError("no latents to compute a prior from; give at least two")
         if moments.n == 1 and not shrink:
             raise PriorError(_single_image())
-        mean, var = _shrunk(moments, shrink)
+        mean, var = shrunk(moments, shrink)
         std = var.sqrt()
         meta = {"n": moments.n, "floored": int((std < STD_FLOOR).sum()), "shrink": float(shrink)}
         return cls(mean.float(), std.clamp(min=STD_FLOOR).float(), meta)
@@ -238,35 +239,6 @@ class StylePrior:
         return cls(mean, std, {**same, "n": sum(p.meta.get("n", 0) for p in priors), "mix": share})
 
 
-class RunningMoments:
-    """Mean and variance of tensors that come in batches, in float64 (Welford 1962; batches by Chan et al. 1983)."""
-
-    def __init__(self):
-        self.n, self.mean, self.m2 = 0, None, None
-
-    def update(self, batch: torch.Tensor) -> None:
-        """Take in a batch (b, 4, h, w)."""
-        batch = batch.detach().to("cpu", torch.float64)
-        check_finite(batch, "latents")
-        if len(batch) == 0:
-            return
-        if self.mean is None:
-            self.mean, self.m2 = torch.zeros_like(batch[0]), torch.zeros_like(batch[0])
-        if batch.ndim != 4 or batch.shape[1:] != self.mean.shape:
-            expected = f"(n, {', '.join(map(str, self.mean.shape))})" if batch.ndim == 4 else "(n, 4, h, w)"
-            raise PriorError(f"latents must all have the shape {expected}, got {tuple(batch.shape)}")
-        b, mean = len(batch), batch.mean(0)
-        delta, total = mean - self.mean, self.n + b
-        self.m2 = self.m2 + (batch - mean).square().sum(0) + delta.square() * (self.n * b / total)
-        self.mean = self.mean + delta * (b / total)
-        self.n = total
-
-    @property
-    def var(self):
-        """Unbiased variance (4, h, w); zeros after a single latent."""
-        return self.m2 / max(self.n - 1, 1)
-
-
 def first_timestep(scheduler, steps: int) -> tuple[int, float, float]:
     """Where a sampler starts: (t, a, b) with a = sqrt(abar_t) and b = sqrt(1 - abar_t).
 
@@ -343,15 +315,6 @@ def _single_image():
         "one image has no spread to measure; give at least two, or pass shrink (--shrink) between 0 and 1,"
         " which takes the spread of its whole channel instead"
     )
-
-
-def _shrunk(moments, shrink):
-    mean, var, n = moments.mean, moments.var, moments.n
-    channel_mean = mean.mean((1, 2), keepdim=True)
-    total = ((n - 1) * var + n * (mean - channel_mean).square()).sum((1, 2), keepdim=True)
-    channel_var = total / max(n * mean[0].numel() - 1, 1)
-    var = channel_var.expand_as(var) if n == 1 else var + shrink * (channel_var - var)
-    return mean + shrink * (channel_mean - mean), var
 
 
 # --- reading files and telling models apart -------------------------------------------------------------------

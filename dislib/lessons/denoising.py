@@ -3,7 +3,8 @@
 import torch
 
 from ..core.pipeline import latent_shape
-from ..core.sampling import check_guidance, make_scheduler
+from ..core.sampling import check_guidance
+from ..core.schedulers import make_scheduler
 from ..errors import DislibError, SamplerError
 
 AT = (1000, 667, 333, 0)  # as on the paper's poster

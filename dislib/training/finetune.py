@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
 
     from ..core.prior import StylePrior
-    from ..training.examples import TrainingSet
+    from .examples import TrainingSet
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from .finetune import finetune
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
 
-    from ..training.finetune import Record
+    from .finetune import Record
 
 TOKEN = "sks"  # DreamBooth's rare token: no word of the captions
 

@@ -7,7 +7,7 @@ from ..core import sampling
 from ..core.latents import decode
 from ..core.prior import STARTS as ALL_STARTS
 from ..core.prior import StylePrior
-from ..core.sampling import make_scheduler
+from ..core.schedulers import make_scheduler
 from ..errors import DislibError, check_words
 from ..figures.plots import image_grid
 from .panel import Panel, beside, caption, debounce, markup, picture, png
