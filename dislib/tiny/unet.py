@@ -51,7 +51,7 @@ def build_text_encoder(tokenizer) -> CLIPTextModel:
 def build_unet() -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=16,
-        block_out_channels=(64, 96, 96),
+        block_out_channels=(80, 128, 128),
         layers_per_block=1,
         cross_attention_dim=WIDTH,
         attention_head_dim=4,

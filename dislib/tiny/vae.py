@@ -24,7 +24,7 @@ def build() -> AutoencoderKL:
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(24, 48, 96, 96),
+        block_out_channels=(32, 64, 96, 128),
         layers_per_block=1,
         norm_num_groups=8,
         latent_channels=4,
@@ -67,7 +67,7 @@ def loss(vae: AutoencoderKL, x: torch.Tensor) -> torch.Tensor:
     y, error = y.float(), y.float() - x
     slopes = sum((error.diff(dim=d)).abs().mean() for d in (2, 3))
     kl = 0.5 * (posterior.mean.float() ** 2 + posterior.logvar.float().exp() - 1 - posterior.logvar.float()).mean()
-    return 4 * error.pow(2).mean() + 0.2 * error.abs().mean() + 0.2 * slopes + 2e-4 * kl
+    return 4 * error.pow(2).mean() + 0.2 * error.abs().mean() + 0.2 * slopes + 4e-4 * kl
 
 
 def checks() -> dict[str, torch.Tensor]:
