@@ -23,6 +23,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dislib.tiny import judge as judging
+from dislib.tiny import loop
 from dislib.tiny import unet as drawing
 from dislib.tiny import vae as coding
 from dislib.tiny.pictures import TRAINING_PHOTOS, doodle, photographs, picture, scene
@@ -31,6 +32,7 @@ from dislib.world import caption, vocabulary
 
 OUT, WORK = Path(os.environ.get("OUT", "build/gpu")), Path(os.environ.get("WORK", "build/gpu-work"))
 SCALE = float(os.environ.get("SCALE", 1))
+VAE_CHANNELS, UNET_CHANNELS = (32, 64, 96, 128), (80, 128, 128)
 CHUNK = 512 if SCALE >= 0.1 else 32
 WORDINGS = 3  # captions of each picture, and as many of its mirror image
 GPU = torch.cuda.is_available()
@@ -245,11 +247,11 @@ def run_vae() -> None:
     torch.set_float32_matmul_precision("high")
 
     def forward(vae, x):
-        with torch.autocast(DEVICE.type, dtype=torch.bfloat16):
+        with loop.swift(DEVICE):
             return vae(x).sample
 
-    form = layout(coding.build, torch.randn(batch, 3, 128, 128, device=DEVICE), forward)
-    vae = coding.build().to(DEVICE, memory_format=form).train()
+    form = layout(lambda: coding.build(VAE_CHANNELS), torch.randn(batch, 3, 128, 128, device=DEVICE), forward)
+    vae = coding.build(VAE_CHANNELS).to(DEVICE, memory_format=form).train()
     photos, rng = photographs(TRAINING_PHOTOS), np.random.default_rng(5)
     crops = np.stack([coding.photo_crop(photos[i % len(photos)], rng, 128) for i in range(int(4000 * SCALE) + 20)])
     held_out = coding.checks()
@@ -313,10 +315,10 @@ def run_unet() -> None:
     context = torch.randn(batch, len(nothing), drawing.WIDTH, device=DEVICE)
 
     def forward(unet, x):
-        with torch.autocast(DEVICE.type, dtype=torch.bfloat16):
+        with loop.swift(DEVICE):
             return unet(x, 500, context).sample
 
-    form = layout(drawing.build_unet, torch.randn(batch, 4, 16, 16, device=DEVICE), forward)
+    form = layout(lambda: drawing.build_unet(UNET_CHANNELS), torch.randn(batch, 4, 16, 16, device=DEVICE), forward)
     pictures, tokens, labels = gather("picture", PARTS["picture"], ("pixels", "tokens", "labels"))
     vae = AutoencoderKL.from_pretrained(wait_for(WORK / "vae"), use_safetensors=True).to(DEVICE).eval()
     z = latents(vae, pictures)
@@ -331,7 +333,7 @@ def run_unet() -> None:
         beta_end = drawing.calibrate_beta_end(z_natural, target=drawing.TARGET_READABILITY)
     scheduler = drawing.build_scheduler(round(beta_end, 6))
     scheduler.alphas_cumprod = scheduler.alphas_cumprod.to(DEVICE)
-    model = drawing.Model(tokenizer).to(DEVICE).train()
+    model = drawing.Model(tokenizer, UNET_CHANNELS).to(DEVICE).train()
     model.unet.to(memory_format=form)
     print(f"unet: begins with {z.shape[1]} pictures, scale {scale:.4f}, beta_end {beta_end:.6f}, "
           f"{sum(p.numel() for p in model.unet.parameters()) / 1e6:.2f} M", flush=True)
@@ -344,7 +346,7 @@ def run_unet() -> None:
         return drawing.loss(model, scheduler, z[flips, picks].float().contiguous(memory_format=form) * scale, told)
 
     def finish(state: dict, name: str = "unet") -> None:
-        average = drawing.Model(tokenizer).to(DEVICE).eval()
+        average = drawing.Model(tokenizer, UNET_CHANNELS).to(DEVICE).eval()
         average.load_state_dict(state)
         pipe = drawing.assemble(vae, average, tokenizer, drawing.build_scheduler(round(beta_end, 6)))
         made = drawing.samples(pipe)
@@ -367,7 +369,7 @@ def probe(z: torch.Tensor) -> None:
     told = torch.randn(16, 24, drawing.WIDTH, device=DEVICE)
     runs = []
     for k in range(12):
-        unet = drawing.build_unet().to(DEVICE).train()
+        unet = drawing.build_unet(UNET_CHANNELS).to(DEVICE).train()
         adam = torch.optim.AdamW(unet.parameters(), lr=1e-4, fused=True, capturable=True)
 
         def step(unet=unet, adam=adam) -> torch.Tensor:
@@ -398,7 +400,7 @@ def round_trips(pictures: torch.Tensor) -> torch.Tensor:
     out = []
     for k, some in enumerate(pictures.chunk(2)):
         state = load_file(wait_for(WORK / f"early-{k}.safetensors"))
-        vae = coding.build()
+        vae = coding.build(VAE_CHANNELS)
         vae.load_state_dict(state)
         vae.to(DEVICE).eval()
         for part in some.split(128):

@@ -117,7 +117,7 @@ def loss(
     ``worn`` are damaged pictures of the given ``kinds``: the pooled features must tell them from clean ones.
     """
     n = len(pixels)
-    with torch.autocast(pixels.device.type, dtype=torch.bfloat16):
+    with loop.swift(pixels.device):
         everything = pixels if worn is None else torch.cat([pixels, worn])
         pooled = model.clip.vision_model(pixel_values=everything).pooler_output
         told = model.clip.text_model(input_ids=tokens).pooler_output
