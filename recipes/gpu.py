@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from recipes import next as _  # noqa: F401, paints with the new world
 from dislib.tiny import judge as judging
 from dislib.tiny import loop
 from dislib.tiny import unet as drawing
@@ -29,6 +30,8 @@ from dislib.tiny import vae as coding
 from dislib.tiny.pictures import TRAINING_PHOTOS, doodle, photographs, picture, scene
 from dislib.tiny.tokenizer import WordTable, build_tokenizer
 from dislib.world import caption, vocabulary
+
+from .graphs import captured
 
 OUT, WORK = Path(os.environ.get("OUT", "build/gpu")), Path(os.environ.get("WORK", "build/gpu-work"))
 SCALE = float(os.environ.get("SCALE", 1))
@@ -167,38 +170,6 @@ def averaged(module: torch.nn.Module, shadow: list[torch.Tensor]) -> dict[str, t
     mean = iter(shadow)
     names = {k: next(mean) for k, p in module.named_parameters() if p.requires_grad}
     return {k: names.get(k, v).detach().clone() for k, v in module.state_dict().items()}
-
-
-def captured(step: Callable[[], torch.Tensor], adam: torch.optim.Optimizer) -> Callable[[], torch.Tensor]:
-    """The step as a CUDA graph; the plain step where there is no GPU or the capture fails."""
-
-    def plain() -> torch.Tensor:
-        adam.zero_grad(set_to_none=True)
-        return step()
-
-    if not GPU:
-        return plain
-    try:
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(4):
-                plain()
-        torch.cuda.current_stream().wait_stream(side)
-        adam.zero_grad(set_to_none=True)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            value = step()
-    except Exception as error:  # whatever keeps a library's code from being captured: slower, but it trains
-        print(f"no CUDA graph: {type(error).__name__}: {str(error)[:300]}", flush=True)
-        torch.cuda.synchronize()
-        return plain
-
-    def replay() -> torch.Tensor:
-        graph.replay()
-        return value
-
-    return replay
 
 
 def layout(make: Callable[[], torch.nn.Module], x: torch.Tensor, run: Callable) -> torch.memory_format:

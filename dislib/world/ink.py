@@ -34,12 +34,12 @@ def draw_things(
 def draw_land(
     layer: Layer, layout: Layout, colour: Colour, width: float, shake: float = 0.0, hills: bool = True
 ) -> None:
-    """The horizon, the hills or houses on it, and half of the marks that tell the ground: lines crowd sooner than tones."""
-    for hill in layout.hills[:1] if hills else []:
-        layer.line(wobble(hill[:-2], shake), colour, width)
+    """The horizon, the hills or houses on it, and the marks that tell the ground."""
+    for hill in layout.hills if hills else []:
+        layer.line(wobble(hill[:-2], shake), colour, 0.75 * width)
     layer.line(wobble(np.stack([np.linspace(-2, SIDE + 2, 24), np.full(24, layout.horizon)], 1), shake), colour, width)
-    for mark in layout.marks if len(layout.marks) < 6 else layout.marks[2:]:
-        layer.line(wobble(mark, shake), colour, width)
+    for mark in layout.marks if len(layout.marks) < 6 else layout.marks[::2]:  # lines crowd sooner than tones
+        layer.line(wobble(mark, shake), colour, 0.75 * width)
 
 
 def draw_sky(
@@ -49,31 +49,30 @@ def draw_sky(
     x, y, r = layout.sun
     circle = lambda cx, cy, radius: np.stack([cx + radius * np.cos(a), cy + radius * np.sin(a)], 1)  # noqa: E731
     a = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-    if time in ("day", "sunset") and blank:
-        for cloud in layout.clouds:
-            for cx, cy, rx, ry in cloud:
-                layer.disc(cx, cy, rx + width, colour, ry + width)
-            for cx, cy, rx, ry in cloud:
-                layer.disc(cx, cy, rx, blank, ry)
     if time in ("day", None):
-        if blank:
-            layer.disc(x, y, r + 11, blank)
-        layer.line(circle(x, y, 0.8 * r), colour, width, closed=True)
+        layer.line(circle(x, y, r), colour, width, closed=True)
         for t in a[::5]:
             ray = np.array([(np.cos(t), np.sin(t))])
-            layer.line(np.concatenate([ray * (r + 3), ray * (r + 9)]) + (x, y), colour, width)
+            layer.line(np.concatenate([ray * (r + 3), ray * (r + 7)]) + (x, y), colour, width)
     elif time == "sunset":
         a = np.linspace(np.pi, 2 * np.pi, 24)
-        for radius in (1.4 * r, 2.3 * r):
+        for radius in (1.3 * r, 2 * r, 2.7 * r):
             layer.line(circle(x, layout.horizon, radius), colour, width)
     elif time == "night":
         a = np.linspace(0.9, 2 * np.pi - 0.9, 30)
-        inner = circle(x + 0.7 * r, y, 0.86 * r)[::-1]
-        layer.line(np.concatenate([circle(x, y, 1.15 * r), inner]), colour, width, closed=True)
-        for sx, sy in layout.stars[::2]:
-            layer.line(np.array([(sx - 4, sy), (sx + 4, sy)]), colour, 0.8 * width)
-            layer.line(np.array([(sx, sy - 4), (sx, sy + 4)]), colour, 0.8 * width)
+        inner = circle(x + 0.62 * r, y, 0.78 * r)[::-1]
+        layer.line(np.concatenate([circle(x, y, r), inner]), colour, width, closed=True)
+        for sx, sy in layout.stars[:9]:
+            layer.line(np.array([(sx - 2.6, sy), (sx + 2.6, sy)]), colour, 0.7 * width)
+            layer.line(np.array([(sx, sy - 2.6), (sx, sy + 2.6)]), colour, 0.7 * width)
     else:
-        for i, sy in enumerate(np.linspace(16, layout.horizon - 14, 3)):
-            for start in np.arange(-20 + 44 * (i % 2), SIDE, 88):
-                layer.line(np.array([(start + x / 4, sy), (start + 52 + x / 4, sy)]), colour, width)
+        for i, sy in enumerate(np.linspace(14, layout.horizon - 8, 4)):
+            for start in np.arange(-20 + 31 * (i % 2), SIDE, 62):
+                layer.line(np.array([(start + x / 4, sy), (start + 40 + x / 4, sy)]), colour, width)
+    if time in ("day", "sunset"):
+        for cloud in layout.clouds:
+            if blank:
+                for cx, cy, rx, ry in cloud:
+                    layer.disc(cx, cy, rx + width, colour, ry + width)
+                for cx, cy, rx, ry in cloud:
+                    layer.disc(cx, cy, rx, blank, ry)

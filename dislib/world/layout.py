@@ -37,25 +37,17 @@ class Layout:
     things: list[Placed]  # far to near
 
 
-def place(
-    thing: str, colour: str | None, x: float, foot: float, height: float, flip: bool = False, room: float = 104.0
-) -> Placed:
-    """Put a thing of the given height with its foot at ``(x, foot)``, all in pixels; never wider than ``room``."""
-    parts = SHAPES[thing]()
-    across = np.concatenate([points[:, 0] for points, _ in parts])
-    tall = min(height * WIDE.get(thing, 1.0), room / np.ptp(across))
-    ground, foot = foot, foot - max(min(LIFT.get(thing, 0.0) * tall, foot - tall - 4), 0)
+def place(thing: str, colour: str | None, x: float, foot: float, height: float, flip: bool = False) -> Placed:
+    """Put a thing of the given height with its foot at ``(x, foot)``, all in pixels."""
+    tall = height * WIDE.get(thing, 1.0)
+    ground, foot = foot, foot - LIFT.get(thing, 0.0) * height
     scale = np.array([-tall if flip else tall, -tall])
-    left, right = sorted(tall * (-across if flip else across)[[across.argmin(), across.argmax()]])
-    x = min(max(x, -6 - left), SIDE + 6 - right)  # cut off a little at most
-    return Placed([(points * scale + (x, foot), role) for points, role in parts], colour or "white", x, foot, tall, ground)
+    parts = [(points * scale + (x, foot), role) for points, role in SHAPES[thing]()]
+    return Placed(parts, colour or "white", x, foot, tall, ground)
 
 
-def arrange(scene: Scene, top: float = 0.0, bottom: float = 0.0) -> Layout:
-    """The layout of a scene, its things clear of ``top`` and ``bottom`` pixels that a style needs for itself.
-
-    Small details come from ``scene.seed``, so the same scene is always the same picture.
-    """
+def arrange(scene: Scene) -> Layout:
+    """The layout of a scene. Small details come from ``scene.seed``, so the same scene is always the same picture."""
     rng = np.random.default_rng(scene.seed)
     horizon = scene.horizon * SIDE
     street = scene.ground == "street"
@@ -63,51 +55,50 @@ def arrange(scene: Scene, top: float = 0.0, bottom: float = 0.0) -> Layout:
         horizon,
         skyline(rng, horizon) if street else hills(rng, horizon, flat=scene.ground == "sea"),
         clouds(rng, horizon),
-        np.stack([(np.arange(9) + rng.uniform(0.2, 0.8, 9)) * SIDE / 9, rng.uniform(6, max(0.7 * horizon, 20), 9)], axis=1),
+        np.stack([rng.uniform(0, SIDE, 26), rng.uniform(0, max(horizon - 8, 12), 26)], axis=1),
         marks(rng, scene.ground, horizon),
-        (scene.sun[0] * SIDE, scene.sun[1] * SIDE + top, float(rng.uniform(10, 14))),
-        things(scene, horizon, top, bottom),
+        (scene.sun[0] * SIDE, scene.sun[1] * SIDE, float(rng.uniform(7, 12))),
+        things(scene, horizon),
     )
 
 
-def centred(scene: Scene, height: float = 104.0) -> Layout:
+def centred(scene: Scene, height: float = 92.0) -> Layout:
     """A layout that shows the main thing alone, large, in the middle of the picture."""
     base = arrange(replace(scene, second=None, count=1))
     thing = place(scene.thing, scene.colour, SIDE / 2, 0, height, scene.flip)
     points = np.concatenate([p for p, _ in thing.parts])
     middle = (points.min(0) + points.max(0)) / 2
-    zoom = min(1.0, 106 / np.ptp(points[:, 0]))
+    zoom = min(1.0, 104 / np.ptp(points[:, 0]))
     parts = [((p - middle) * zoom + SIDE / 2, role) for p, role in thing.parts]
     return replace(base, things=[replace(thing, parts=parts, foot=SIDE / 2 + height / 2, height=height)])
 
 
-def things(scene: Scene, horizon: float, top: float, bottom: float) -> list[Placed]:
+def things(scene: Scene, horizon: float) -> list[Placed]:
     """The main thing or things and the second one, the smaller first."""
-    height = min(scene.size * SIDE, SIDE - top - bottom - 10)
-    foot = max(min(0.45 * horizon + 0.55 * SIDE + 4, SIDE - bottom - 4), height + top + 4)
+    foot = min(0.45 * horizon + 0.55 * SIDE, SIDE - 8) + 4
+    height = scene.size * SIDE
+    foot = max(foot, height + 4)
     if scene.count > 1:
         gap = SIDE / scene.count
-        xs = [(i + 0.5) * gap + (scene.x - 0.5) * 16 for i in range(scene.count)]
-        height = min(height, 0.58 * SIDE if scene.count == 2 else 0.45 * SIDE)
-        return [
-            place(scene.thing, scene.colour, x, foot - (2, 10)[i % 2], height, scene.flip, gap + 6)
-            for i, x in sorted(enumerate(xs), key=lambda pair: -(pair[0] % 2))  # far to near
-        ]
+        xs = [(i + 0.5) * gap + (scene.x - 0.5) * 24 for i in range(scene.count)]
+        height = min(height, 0.42 * SIDE if scene.count == 2 else 0.32 * SIDE)
+        return [place(scene.thing, scene.colour, x, foot + 3 * (i % 2), height, scene.flip) for i, x in enumerate(xs)]
+    main = place(scene.thing, scene.colour, scene.x * SIDE, foot, height, scene.flip)
     if not scene.second:
-        return [place(scene.thing, scene.colour, scene.x * SIDE, foot, height, scene.flip)]
+        return [main]
     side = -1 if scene.relation == "left" else 1
-    x, away = scene.x * SIDE, side * SIDE / 4
-    main = place(scene.thing, scene.colour, x + away, foot, height, scene.flip, 64)
-    return [place(scene.second, scene.second_colour, x - away, foot - 4, 0.95 * height, not scene.flip, 62), main]
+    x = scene.x * SIDE
+    main = place(scene.thing, scene.colour, x + side * 31, foot, height, scene.flip)
+    return [place(scene.second, scene.second_colour, x - side * 31, foot - 3, 0.9 * height, not scene.flip), main]
 
 
 def hills(rng: np.random.Generator, horizon: float, flat: bool) -> list[np.ndarray]:
     """Two ranges of hills (one low one behind the sea), each a polygon that reaches down to the horizon."""
     x = np.linspace(-4, SIDE + 4, 40)
     layers = []
-    for high in (9,) if flat else (22, 11):
+    for high in (7,) if flat else (17, 9):
         waves = sum(
-            rng.uniform(0.3, 1) * np.sin(x / SIDE * np.pi * rng.uniform(1.0, 3.0) + rng.uniform(0, 6.3))
+            rng.uniform(0.3, 1) * np.sin(x / SIDE * np.pi * rng.uniform(1.2, 4.5) + rng.uniform(0, 6.3))
             for _ in range(3)
         )
         top = horizon - 1 - high * (waves - waves.min()) / (np.ptp(waves) + 1e-6) * rng.uniform(0.5, 1)
@@ -119,17 +110,17 @@ def skyline(rng: np.random.Generator, horizon: float) -> list[np.ndarray]:
     """Houses far away behind a street, as one polygon."""
     edge, points = -4.0, [(-4.0, horizon + 1)]
     while edge < SIDE + 4:
-        width, top = rng.uniform(18, 32), horizon - rng.uniform(8, 30)
+        width, top = rng.uniform(11, 20), horizon - rng.uniform(6, 26)
         points += [(edge, top), (edge + width, top)]
         edge += width
     return [np.array([*points, (edge, horizon + 1)])]
 
 
 def clouds(rng: np.random.Generator, horizon: float) -> list[list[tuple[float, float, float, float]]]:
-    """Up to two clouds, each a handful of ellipses on a flat base."""
+    """Up to three clouds, each a handful of ellipses on a flat base."""
     out = []
-    for _ in range(int(rng.integers(3))):
-        cx, cy, w = rng.uniform(8, SIDE - 8), rng.uniform(12, max(0.5 * horizon, 18)), rng.uniform(16, 24)
+    for _ in range(int(rng.integers(4))):
+        cx, cy, w = rng.uniform(8, SIDE - 8), rng.uniform(10, max(0.55 * horizon, 16)), rng.uniform(10, 20)
         out.append(
             [
                 (cx + w * dx, cy - w * dy, w * r, w * r * 0.62)
@@ -143,23 +134,30 @@ def marks(rng: np.random.Generator, ground: str | None, horizon: float) -> list[
     """Lines which tell the ground: tufts of grass, dunes, drifts of snow, waves, road marks; nearer ones are larger."""
     depth = SIDE - horizon
     spots = [
-        (side * SIDE + rng.uniform(-18, 18), horizon + depth * d, 0.7 + 0.6 * d)
-        for d in (0.3, 0.62, 0.92)
-        for side in (0.18, 0.82)
+        (rng.uniform(0, SIDE), horizon + depth * d, 0.5 + 0.7 * d) for d in np.linspace(0.15, 0.92, 7) for _ in range(2)
     ]
     if ground == "meadow":
         return [
-            np.array([(x - 7 * s, y - 7 * s), (x - 2 * s, y), (x, y - 11 * s), (x + 2 * s, y), (x + 7 * s, y - 7 * s)])
+            np.array([(x - 3 * s, y - 4 * s), (x - s, y), (x, y - 6 * s), (x + s, y), (x + 3 * s, y - 4 * s)])
             for x, y, s in spots
         ]
     if ground == "street":
-        lane = [np.array([(SIDE / 2, horizon + depth * a), (SIDE / 2, horizon + depth * b)]) for a, b in ((0.12, 0.36), (0.62, 0.98))]
-        sides = [np.array([(SIDE * (0.5 + 0.1 * s), horizon), (SIDE * (0.5 + 0.62 * s), SIDE)]) for s in (-1, 1)]
-        return [*lane, *sides]
-    t = np.linspace(-1, 1, 17)
+        left, right = 0.1 * SIDE, 0.9 * SIDE
+        lane = [
+            np.array([(SIDE / 2, horizon + depth * a), (SIDE / 2, horizon + depth * b)])
+            for a, b in ((0.08, 0.2), (0.32, 0.5), (0.66, 0.95))
+        ]
+        return [
+            *lane,
+            np.array([(0.4 * SIDE, horizon), (left - 26, SIDE)]),
+            np.array([(0.6 * SIDE, horizon), (right + 26, SIDE)]),
+        ]
+    t = np.linspace(-1, 1, 13)
     shape = {
-        "desert": lambda: np.stack([30 * t, -6 * (1 - t**2)], 1),
-        "snow": lambda: np.stack([16 * t, -9 * (1 - t**2)], 1),
-        "sea": lambda: np.stack([18 * t, 3.4 * np.sin(2 * np.pi * t)], 1),
+        "desert": lambda: np.stack([26 * t, -4 * (1 - t**2)], 1),
+        "snow": lambda: np.stack([13 * t, -6 * (1 - t**2)], 1),
+        "sea": lambda: np.stack([11 * t, 1.8 * np.sin(2 * np.pi * t)], 1),
     }
-    return [shape[ground]() * s + (x, y) for x, y, s in spots] if ground in shape else []
+    if ground not in shape:
+        return []
+    return [shape[ground]() * s + (x, y) for x, y, s in (spots[::2] if ground == "desert" else spots)]

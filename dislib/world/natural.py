@@ -39,7 +39,7 @@ GROUND = {
 TIME = {
     "day": ((72, 144, 220), (196, 226, 242), (1.0, 1.0, 1.0), (1.0, 1.0, 1.0)),
     "sunset": ((92, 62, 128), (255, 164, 92), (0.86, 0.62, 0.56), (0.98, 0.86, 0.8)),
-    "night": ((8, 12, 38), (44, 54, 104), (0.3, 0.34, 0.54), (0.84, 0.84, 0.94)),
+    "night": ((8, 12, 38), (44, 54, 104), (0.26, 0.3, 0.5), (0.74, 0.75, 0.88)),
     "fog": ((204, 208, 212), (226, 228, 228), (0.86, 0.88, 0.9), (0.97, 0.97, 0.97)),
 }
 TIME[None] = TIME["day"]
@@ -67,8 +67,8 @@ def paint_natural(scene: Scene) -> Image.Image:
     picture = blend(picture, thing_layer(scene, layout), lighting(scene, layout))
     if scene.time == "fog":
         far = np.clip(1 - np.abs(np.arange(SIDE) - layout.horizon) / 60, 0, 1)[:, None, None]
-        picture = picture + (0.12 + 0.24 * far) * (np.array((222, 225, 226)) - picture)
-    return to_image(picture + 1.2 * noise(rng, 32, 32))
+        picture = picture + (0.16 + 0.26 * far) * (np.array((222, 225, 226)) - picture)
+    return to_image(picture + 1.6 * noise(rng, 48, 48))
 
 
 def shift(colour, scene: Scene, amount: float = 10.0) -> tuple[int, int, int]:
@@ -90,7 +90,7 @@ def sky(scene: Scene, layout: Layout) -> np.ndarray:
     layer = Layer()
     if scene.time == "night":
         for sx, sy in layout.stars:
-            layer.disc(sx, sy, 2.0, (226, 230, 250))
+            layer.disc(sx, sy, 0.9, (226, 230, 250))
     layer.disc(x, y, r, lamp)
     if scene.time == "night":
         layer.disc(
@@ -122,7 +122,7 @@ def ground(scene: Scene, layout: Layout, picture: np.ndarray, rng: np.random.Gen
     depth = (np.arange(SIDE) - layout.horizon)[:, None, None]
     below = np.clip(depth + 0.5, 0, 1)
     shade = 1.1 - 0.24 * np.clip(depth / (SIDE - layout.horizon), 0, 1)
-    texture = 1 + 0.05 * noise(rng, 14, 5)
+    texture = 1 + 0.05 * noise(rng, 26, 9) + 0.015 * noise(rng, 64, 26)
     picture = picture * (1 - below) + np.clip(colour * shade * texture, 0, 255) * below
     layer = Layer()
     tones = {"meadow": 0.82, "desert": 0.9, "snow": 0.92, "sea": 1.3, "street": 1.7}
@@ -130,7 +130,7 @@ def ground(scene: Scene, layout: Layout, picture: np.ndarray, rng: np.random.Gen
         layer.line(
             mark,
             tuple(int(v) for v in np.clip(colour * tones[scene.ground], 0, 255)),
-            3.0 if scene.ground != "street" else 4.0,
+            1.5 if scene.ground != "street" else 2.2,
         )
     return blend(picture, layer)
 
@@ -158,7 +158,7 @@ def thing_layer(scene: Scene, layout: Layout) -> Layer:
             colour = np.array(shift(role_colour(role, thing.colour, scene.time == "night"), scene, 5))
             colour = colour * (1 if role == "glass" else light)
             layer.fill(points, tuple(int(v) for v in colour))
-            layer.line(points, tuple(int(v) for v in colour * 0.66), 2.0, closed=True)
+            layer.line(points, tuple(int(v) for v in colour * 0.72), 0.9, closed=True)
     return layer
 
 

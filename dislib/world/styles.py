@@ -1,6 +1,6 @@
 """The target styles. Each painter draws a scene in its own way; none of these pictures trains the base model.
 
-Drawn for latents of 8 px: strokes of about 4 px, nothing that carries meaning under 6.
+Strokes are 2.5 px or wider, so that an autoencoder with a factor of 8 can keep closed outlines.
 """
 
 from __future__ import annotations
@@ -32,37 +32,37 @@ def sketch(scene: Scene) -> Image.Image:
     """Thin dark lines on white with a touch of grey, as in anime line art."""
     ink, white = (66, 64, 76), (250, 250, 250)
     layer, layout = Layer(), arrange(scene)
-    draw_sky(layer, layout, scene.time, ink, 3.8, blank=white)
+    draw_sky(layer, layout, scene.time, ink, 2.5, blank=white)
     for hill in layout.hills:
         layer.fill(hill, white)
-    draw_land(layer, layout, ink, 3.8, 0.8)
+    draw_land(layer, layout, ink, 2.5, 0.8)
     fill = {"shade": (214, 214, 220), "dark": ink, "wood": (226, 226, 230)}
-    draw_things(layer, layout, lambda role, thing: fill.get(role, white), lambda role, thing: ink, 4.0, 0.7)
+    draw_things(layer, layout, lambda role, thing: fill.get(role, white), lambda role, thing: ink, 2.6, 0.7)
     return to_image(blend(tone(white), layer))
 
 
 def sticker(scene: Scene) -> Image.Image:
     """One figure in flat bright colours with a heavy outline, alone on white above a soft shadow."""
-    layout = centred(scene, 60 + 50 * scene.size)  # 90 to 102 px
+    layout = centred(scene, 56 + 55 * scene.size)  # 75 to 94 px
     shade, outline, layer = Layer(), Layer(), Layer()
     thing = layout.things[0]
     for points, _ in thing.parts:
         shade.line(points + (4, 5), (150, 152, 166), 9, closed=True)
         shade.fill(points + (4, 5), (150, 152, 166))
-        outline.line(points, (34, 30, 44), 10, closed=True)
+        outline.line(points, (34, 30, 44), 8, closed=True)
     shade.image = shade.image.filter(ImageFilter.BoxBlur(10))
     draw_things(
         layer,
         layout,
         lambda role, thing: shift(role_colour(role, thing.colour), scene, 6),
         lambda role, thing: (34, 30, 44),
-        3.4,
+        2.2,
     )
     return to_image(blend(blend(blend(tone((254, 254, 254)), shade), outline), layer))
 
 
-def halftone(level: float, period: int = 16) -> np.ndarray:
-    """Coverage (128, 128, 1) of a very coarse print screen: dots of one size on a grid turned by 45 degrees."""
+def halftone(level: float, period: int = 8) -> np.ndarray:
+    """Coverage (128, 128, 1) of a coarse print screen: dots of one size on a grid turned by 45 degrees."""
     rows, columns = np.mgrid[:SIDE, :SIDE] + 0.5
     near = [
         np.hypot((rows + s + period / 2) % period - period / 2, (columns + s + period / 2) % period - period / 2)
@@ -86,15 +86,12 @@ COMIC_GROUND = {
 }
 
 
-BAND = 24  # pixels of the comic's caption band: three rows of latents
-
-
 def comic(scene: Scene) -> Image.Image:
-    """An old comic panel: a yellow caption band on top, aged paper, very coarse halftone, heavy ink."""
+    """An old comic panel: a yellow caption band on top, aged paper, coarse halftone, heavy ink."""
     ink, rng = (72, 60, 58), np.random.default_rng(scene.seed + 3)
-    layout = arrange(scene, top=BAND)
+    layout = arrange(scene)
     base, dots = COMIC_SKY[scene.time or "day"]
-    screen = halftone(0.3, 32)
+    screen = halftone(0.36)
     picture = tone(base) * (1 - screen) + np.array(dots) * screen
     land = Layer()
     for i, hill in enumerate(layout.hills):
@@ -103,47 +100,49 @@ def comic(scene: Scene) -> Image.Image:
         np.array([(-2, layout.horizon), (SIDE + 2, layout.horizon), (SIDE + 2, SIDE + 2), (-2, SIDE + 2)]),
         COMIC_GROUND.get(scene.ground, (200, 180, 140)),
     )
-    draw_land(land, layout, ink, 3.6, hills=False)
-    draw_things(land, layout, lambda role, thing: role_colour(role, thing.colour), lambda role, thing: ink, 4.2)
+    draw_land(land, layout, ink, 2.5)
+    draw_things(land, layout, lambda role, thing: role_colour(role, thing.colour), lambda role, thing: ink, 3.0)
     picture = blend(picture, land)
     frame = Layer()
-    frame.fill(np.array([(0, 0), (SIDE, 0), (SIDE, BAND), (0, BAND)]), (248, 206, 70))
-    edge = 14.0
-    while edge < 100:
-        end = min(edge + rng.uniform(18, 36), 114)
-        frame.line(np.array([(edge, 13), (end, 13)]), (150, 106, 52), 6.0)
-        edge = end + 14
-    frame.line(np.array([(0, BAND), (SIDE, BAND)]), ink, 4)
-    frame.line(np.array([(1, 1), (SIDE - 1, 1), (SIDE - 1, SIDE - 1), (1, SIDE - 1)]), ink, 5, closed=True)
+    frame.fill(np.array([(0, 0), (SIDE, 0), (SIDE, 25), (0, 25)]), (248, 206, 70))
+    edge = 10.0
+    while edge < 108:
+        end = edge + rng.uniform(9, 19)
+        frame.line(np.array([(edge, 13), (min(end, 117), 13)]), (150, 106, 52), 5.0)
+        edge = end + 9
+    frame.line(np.array([(0, 25), (SIDE, 25)]), ink, 3)
+    frame.line(np.array([(1, 1), (SIDE - 1, 1), (SIDE - 1, SIDE - 1), (1, SIDE - 1)]), ink, 4, closed=True)
     paper = np.array((244, 230, 198)) / 255 * (1 + 0.03 * noise(rng, 6, 6))
     return to_image(blend(picture, frame) * paper + 10)
 
 
 def blueprint(scene: Scene) -> Image.Image:
     """White lines on a blue grid, with measuring lines and a title block."""
-    blue, pale = (34, 74, 152), (190, 212, 248)
-    layer, layout = Layer(), arrange(scene, top=6, bottom=20)
-    for k in range(16, SIDE, 32):
-        layer.line(np.array([(k, 0), (k, SIDE)]), (52, 96, 176), 2.4)
-        layer.line(np.array([(0, k), (SIDE, k)]), (52, 96, 176), 2.4)
-    draw_land(layer, layout, (150, 178, 226), 3.4, hills=False)
+    blue, pale = (34, 74, 152), (184, 207, 246)
+    layer, layout = Layer(), arrange(scene)
+    for k in range(8, SIDE, 16):
+        layer.line(np.array([(k, 0), (k, SIDE)]), (48, 90, 168), 1.5)
+        layer.line(np.array([(0, k), (SIDE, k)]), (48, 90, 168), 1.5)
+    draw_land(layer, layout, (150, 178, 226), 2.5, hills=False)
     draw_things(
         layer,
         layout,
-        lambda role, thing: (60, 102, 184) if role in ("shade", "glass", "dark") else blue,
+        lambda role, thing: (52, 92, 172) if role in ("shade", "glass", "dark") else blue,
         lambda role, thing: pale,
-        4.0,
+        2.5,
     )
-    main, foot = layout.things[-1], SIDE - 14
-    x0, x1 = (min(max(v, 16), 86) for v in extent(main))
-    for ends in (((x0, foot), (x1, foot)), ((12, main.foot - main.height), (12, min(main.foot, foot - 8)))):
-        tick = np.array((0, 5) if ends[0][1] == ends[1][1] else (5, 0))
-        layer.line(np.array(ends), pale, 3.0)
+    main = layout.things[-1]
+    x0, x1 = extent(main)
+    for ends in (((x0, SIDE - 12), (min(x1, 90), SIDE - 12)), ((x0 - 9, main.foot - main.height), (x0 - 9, main.foot))):
+        level = ends[0][1] == ends[1][1]
+        tick = np.array((0, 4) if level else (4, 0))
+        layer.line(np.array(ends), pale, 2.2)
         for end in ends:
-            layer.line(np.array([end - tick, end + tick]), pale, 3.0)
-    layer.line(np.array([(3, 3), (SIDE - 3, 3), (SIDE - 3, SIDE - 3), (3, SIDE - 3)]), pale, 4, closed=True)
-    layer.fill(np.array([(94, 108), (SIDE - 4, 108), (SIDE - 4, SIDE - 4), (94, SIDE - 4)]), (110, 146, 208))
-    layer.line(np.array([(94, SIDE - 4), (94, 108), (SIDE - 4, 108)]), pale, 3.4)
+            layer.line(np.array([end - tick, end + tick]), pale, 2.2)
+    layer.line(np.array([(4, 4), (SIDE - 4, 4), (SIDE - 4, SIDE - 4), (4, SIDE - 4)]), pale, 2.5, closed=True)
+    block = np.array([(96, SIDE - 4), (96, 112), (SIDE - 4, 112)])
+    layer.fill(np.concatenate([block, [(SIDE - 5, SIDE - 5)]]), (110, 146, 208))
+    layer.line(block, pale, 2.5)
     return to_image(blend(tone(blue) + 3 * noise(np.random.default_rng(scene.seed + 3), 5, 5), layer))
 
 
@@ -154,20 +153,27 @@ def glow(role: str, thing: Placed) -> tuple[int, int, int]:
 
 def neon(scene: Scene) -> Image.Image:
     """Glowing tubes in the dark over a wet, mirroring ground."""
-    layout = arrange(scene, bottom=16)
-    horizon, foot = layout.horizon, max(t.ground for t in layout.things)
+    layout = arrange(scene)
+    horizon = layout.horizon
     land, tubes = Layer(), Layer()
-    draw_land(land, layout, (214, 40, 178), 3.6, hills=False)
-    for hill in layout.hills[:1]:
-        land.line(hill[:-2], (40, 180, 210), 3.6)
-    draw_things(tubes, layout, lambda role, thing: (22, 10, 40), glow, 4.4)
-    picture = gradient((10, 8, 26), (38, 10, 56), horizon)
-    for layer, strength in ((land, 0.9), (tubes, 1.0)):
+    draw_land(land, layout, (214, 40, 178), 2.5, hills=False)
+    for hill in layout.hills[-1:]:
+        land.line(hill[:-2], (40, 180, 210), 2.5)
+    draw_things(tubes, layout, None, glow, 2.6)
+    night = gradient((10, 8, 26), (38, 10, 56), horizon)
+    picture = night.copy()
+    for layer, strength in ((land, 0.8), (tubes, 1.1)):
         colour, cover = layer.array()
-        wide = np.asarray(to_image(colour * cover).filter(ImageFilter.GaussianBlur(8)), np.float32)
-        picture = picture * (1 - cover) + colour * cover + strength * wide
+        light = to_image(colour * cover)
+        wide = np.asarray(light.filter(ImageFilter.GaussianBlur(5)), np.float32)
+        picture = picture + strength * wide * 1.6
         if layer is tubes:
-            picture = picture + 0.7 * mirror(wide, foot)
+            core = cover**2 * (0.35 * 255 + 0.65 * colour) + (1 - cover**2) * colour
+            mirrored = mirror(wide, max(t.ground for t in layout.things))
+            picture = picture + 0.8 * mirrored
+            picture = picture * (1 - cover) + core * cover
+        else:
+            picture = picture * (1 - cover) + colour * cover
     return to_image(picture)
 
 
