@@ -182,21 +182,22 @@ def run(
 ) -> Iterator[dict]:
     """Train on cached latents; yields records and leaves a loadable pipeline and a sample sheet. Resumes by itself.
 
-    With ``warm`` (the data folder) it goes on from the shipped weights and keeps their schedule and scaling factor.
+    With ``warm`` (the data folder) it goes on from the shipped weights, and keeps their schedule and scaling factor
+    unless there is an autoencoder trained since.
     """
     where, cache = loop.device(), folder.parent / "cache"
-    shipped = warm / "tiny-sd" if warm else None
-    trained = shipped / "vae" if warm else folder.parent / "vae" / "vae"
+    shipped, trained = warm / "tiny-sd" if warm else None, folder.parent / "vae" / "vae"
+    kept = warm and not trained.exists()
+    trained = shipped / "vae" if kept else trained
     vae = AutoencoderKL.from_pretrained(trained, use_safetensors=True).to(where).eval()
     z = latents(vae, cached(picture, scenes, cache), cache / f"latents-{scenes}-{fingerprint(vae)}.npy")
-    if warm:
+    if kept:
         scale, scheduler = vae.config.scaling_factor, DDIMScheduler.from_pretrained(shipped / "scheduler")
     else:
         scale = 1 / float(z[0, :4000].float().std())
         vae.register_to_config(scaling_factor=scale)
-        scheduler = build_scheduler(
-            round(calibrate_beta_end(z[0, :4000].float() * scale, target=TARGET_READABILITY), 6)
-        )
+        natural = z[0, [i for i in range(min(scenes, 6000)) if scene(i).medium is None]].float()
+        scheduler = build_scheduler(round(calibrate_beta_end(natural * scale, target=TARGET_READABILITY), 6))
     print(f"scaling_factor {scale:.4f}  beta_end {scheduler.config.beta_end}", flush=True)
     words = vocabulary()
     tokenizer = build_tokenizer(words)
