@@ -4,11 +4,13 @@
 #   make lab PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"      the small torch without CUDA (Linux)
 #   make lab LAB_ARGS=--no-browser  options for JupyterLab;   make test PYTEST_ARGS="-k prior"  options for pytest
 #   make test-colab RECORD=yes      write the date and the versions of this run into the README, if it is green
+#   make test CONSTRAINTS=/dev/null the newest libraries instead of the pinned ones
 #   make bench BENCH="import prior" some of the benchmarks;    make cost NOTEBOOKS=notebooks/01_...  one notebook
 
 PYTHON ?= python3
 VENV ?= .venv
 COLAB_VENV ?= .venv-colab
+CONSTRAINTS ?= constraints.txt
 PIP_ARGS ?= --quiet
 LAB_ARGS ?=
 PYTEST_ARGS ?=
@@ -18,6 +20,9 @@ BENCH ?=
 PY := $(VENV)/bin/python
 COLAB_PY := $(COLAB_VENV)/bin/python
 PIP_INSTALL := -m pip install --disable-pip-version-check $(PIP_ARGS)
+# dislib itself, its files and its rooms.
+MODULES := dislib dislib.loading dislib.files dislib.device dislib.errors \
+	$(subst /,.,$(patsubst %/__init__.py,%,$(wildcard dislib/*/__init__.py)))
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 COLAB_NOTEBOOKS := $(wildcard notebooks/00_*.ipynb notebooks/02_*.ipynb)
 # JupyterLab refuses to run as root, which is what one is in a container, unless it is told.
@@ -27,13 +32,15 @@ OFFLINE := HF_HUB_OFFLINE=1
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=900
 TESTS := $(OFFLINE) $(PY) -m pytest $(NBVAL) tests $(NOTEBOOKS)
 
-.PHONY: help lab test test-all test-colab course bench cost stamp clean
+.PHONY: help lab test test-all test-colab lint docs course bench cost stamp clean
 
 help:
 	@echo "make lab         set up the course in $(VENV) and open JupyterLab on notebook 00"
 	@echo "make test        set up and run all tests, the notebooks among them"
 	@echo "make test-all    the same with the slow tests"
 	@echo "make test-colab  the tests and notebooks 00 and 02 with the older libraries of Google Colab, in $(COLAB_VENV)"
+	@echo "make lint        ruff, and the layers of the house"
+	@echo "make docs        the API reference out of the docstrings, in build/docs"
 	@echo "make course      run every notebook from top to bottom; executed copies go to build/"
 	@echo "make bench       how fast and how large: ratios and aims; also in build/bench.json"
 	@echo "make cost        measure what each notebook costs and keep it; the tests hold the cost cards to it"
@@ -58,7 +65,16 @@ test-colab: $(COLAB_VENV)/.test-ready
 	@echo "==> Running the tests and $(words $(COLAB_NOTEBOOKS)) notebooks with Colab's libraries."
 	@$(OFFLINE) $(COLAB_PY) -m pytest $(NBVAL) -m "not slow and not browser" --junitxml=build/colab.xml \
 		tests $(COLAB_NOTEBOOKS) $(PYTEST_ARGS)
-	@$(if $(RECORD),$(COLAB_PY) tests/record_colab.py build/colab.xml README.md)
+	@$(if $(RECORD),$(COLAB_PY) tools/record_colab.py build/colab.xml README.md)
+
+lint: $(VENV)/.test-ready
+	@$(PY) -m ruff check .
+	@$(PY) -c "from importlinter.cli import lint_imports_command; lint_imports_command()" --no-cache
+
+docs: $(VENV)/.test-ready
+	@$(PY) $(PIP_INSTALL) -c $(CONSTRAINTS) -e ".[docs]"
+	@$(OFFLINE) $(PY) -m pdoc --docformat google --output-directory build/docs $(MODULES)
+	@echo "==> The API reference is in build/docs/index.html."
 
 # Without widget state and timings, and with the figures that stand for the widgets on a page without a kernel
 # (DISLIB_STATIC), so that a copy may be taken back into notebooks/.
@@ -70,14 +86,14 @@ course: $(VENV)/.lab-ready
 
 bench: $(VENV)/.test-ready
 	@echo "==> Measuring; leave the machine alone meanwhile."
-	@$(OFFLINE) $(PY) tests/bench $(BENCH)
+	@$(OFFLINE) $(PY) tools/bench $(BENCH)
 
 cost: $(VENV)/.test-ready
 	@echo "==> Measuring $(words $(NOTEBOOKS)) notebooks; leave the machine alone meanwhile."
-	@$(OFFLINE) $(PY) tests/bench/notebook_costs.py $(NOTEBOOKS)
+	@$(OFFLINE) $(PY) tools/bench/notebook_costs.py $(NOTEBOOKS)
 
 stamp:
-	@$(PYTHON) -m dislib._course $(REPO)
+	@$(PYTHON) tools/stamp.py $(REPO)
 
 clean:
 	@rm -rf .pytest_cache *.egg-info
@@ -88,14 +104,14 @@ clean:
 # Both marks are younger than the files they depend on, or the installation is brought up to date.
 $(VENV)/.lab-ready: pyproject.toml constraints.txt | $(PY)
 	@echo "==> Installing the course and JupyterLab into $(VENV); the first time takes some minutes."
-	@$(PY) $(PIP_INSTALL) -c constraints.txt -e ".[lab]"
+	@$(PY) $(PIP_INSTALL) -c $(CONSTRAINTS) -e ".[lab]"
 	@echo "==> Checking the installation."
 	@$(PY) -m dislib doctor
 	@touch $@
 
 $(VENV)/.test-ready: pyproject.toml constraints.txt | $(PY)
 	@echo "==> Installing the course and its tests into $(VENV); the first time takes some minutes."
-	@$(PY) $(PIP_INSTALL) -c constraints.txt -e ".[lab,test]"
+	@$(PY) $(PIP_INSTALL) -c $(CONSTRAINTS) -e ".[lab,test]"
 	@touch $@
 
 # As on Colab without JupyterLab, but with the pytest that Colab lacks.

@@ -7,20 +7,31 @@ first name that needs them:
 """
 
 import importlib
+import os
+
+# Without torchvision, importing a pipeline logs lines about image processors that nobody here uses.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 __version__ = "0.1.0"
 
 # Public name -> the module that holds it.
 _HOME = {
-    "load_pipeline": "models",
-    "data_dir": "models",
-    "encode": "latents",
-    "decode": "latents",
-    "white_noise": "latents",
-    "StylePrior": "prior",
-    "generate": "sampling",
-    "TrainingSet": "training_set",
-    "finetune": "training",
+    "load_pipeline": "loading",
+    "data_dir": "files",
+    "image_size": "core.pipeline",
+    "latent_shape": "core.pipeline",
+    "list_images": "images.images",
+    "load_image": "images.images",
+    "encode": "core.latents",
+    "decode": "core.latents",
+    "white_noise": "core.latents",
+    "StylePrior": "core.prior",
+    "make_scheduler": "core.sampling",
+    "generate": "core.sampling",
+    "TrainingSet": "training.examples",
+    "finetune": "training.finetune",
+    "image_grid": "figures.plots",
+    "strip": "figures.plots",
 }
 
 __all__ = sorted(_HOME)

@@ -1,6 +1,6 @@
-"""`python -m dislib`: see `dislib.cli`."""
+"""`python -m dislib`: see `dislib.cli.main`."""
 
-from dislib.cli import main
+from dislib.cli.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

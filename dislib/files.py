@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: atomic writes, checks before long work, checksums."""
+"""Where the data lie, and files that are either whole or not there: atomic writes, checks before long work, checksums."""
 
 import contextlib
 import errno
@@ -9,9 +9,32 @@ import os
 import tempfile
 from pathlib import Path
 
-from .errors import DislibError, OutputError, shorten
+import numpy as np
+
+from .errors import DislibError, ModelError, OutputError, shorten
 
 CHECKSUMS = "CHECKSUMS.sha256"
+FORMAT = "1"  # of the arrays written here; readers of a later format can tell
+
+
+def data_dir():
+    """The folder with the embedded model, the styles and the prompts.
+
+    It is what the environment variable DISLIB_DATA names, else `data/` of the checkout this package lies in.
+
+    Raises:
+        ModelError: neither is there; the message says how to mend it.
+    """
+    named = os.environ.get("DISLIB_DATA")
+    folder = Path(named).expanduser() if named else Path(__file__).resolve().parent.parent / "data"
+    if folder.is_dir():
+        return folder
+    if named:
+        raise ModelError(f"DISLIB_DATA is {named}, which is not a folder; set it to the course's data folder")
+    raise ModelError(
+        f"the course's data are not in {folder}; install the package from a checkout with `pip install -e .`,"
+        " or set the environment variable DISLIB_DATA to the checkout's data folder"
+    )
 
 
 def user_path(path, error=DislibError):
@@ -116,6 +139,38 @@ def _from_text(text):
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
+
+
+def save_arrays(path, tensors, meta):
+    """Write arrays by name and a dict of metadata as safetensors, whole or not at all; equal content, equal bytes."""
+    from safetensors.numpy import save
+
+    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in meta.items()}
+    data = save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, {**texts, "format": FORMAT})
+    write_atomic(path, in_order(data))
+
+
+def load_arrays(path, keys):
+    """Arrays by name, the `keys` among them, and the metadata (strings), as `save_arrays` wrote them.
+
+    Raises:
+        DislibError: there is no such file, it is not whole, or it lacks one of the keys.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise DislibError(f"there is no file {path}; compute the features first, or correct the name")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            meta = dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise DislibError(f"{path} is not a whole safetensors file ({error}); delete it and make it again") from error
+    missing = [key for key in keys if key not in tensors]
+    if missing:
+        raise DislibError(f"{path} holds {sorted(tensors)} and lacks {missing}; it is a file of another kind")
+    meta.pop("format", None)
+    return tensors, meta
 
 
 def check_output_file(path, *, suffix):

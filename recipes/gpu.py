@@ -22,16 +22,16 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from recipes import next as _  # noqa: F401, paints with the new world
-from dislib.tiny import judge as judging
-from dislib.tiny import loop
-from dislib.tiny import unet as drawing
-from dislib.tiny import vae as coding
-from dislib.tiny.pictures import TRAINING_PHOTOS, doodle, photographs, picture, scene
-from dislib.tiny.tokenizer import WordTable, build_tokenizer
+from recipes import next as _  # noqa: F401, paints with the new world; before all that paints
 from dislib.world import caption, vocabulary
 
+from . import judge as judging
+from . import loop
+from . import unet as drawing
+from . import vae as coding
 from .graphs import captured
+from .pictures import TRAINING_PHOTOS, doodle, photographs, picture, scene
+from .tokenizer import WordTable, build_tokenizer
 
 OUT, WORK = Path(os.environ.get("OUT", "build/gpu")), Path(os.environ.get("WORK", "build/gpu-work"))
 SCALE = float(os.environ.get("SCALE", 1))

@@ -99,10 +99,10 @@ def in_a_fork(work):
 
 def dislib(command):
     """`python -m dislib COMMAND` in this process."""
-    from dislib import cli
+    from dislib.cli.main import main as command_line
 
     with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(said):
-        return {"code": cli.main(command), "said": said.getvalue()}
+        return {"code": command_line(command), "said": said.getvalue()}
 
 
 def with_kill(command, kill_at=None):
@@ -144,10 +144,12 @@ def _system(name, *arguments):
 
 
 def main(model):
-    from dislib import cli, gallery, models, prior, sampling  # noqa: F401  once, rather than in each fork
+    from dislib import loading
+    from dislib.cli import gallery  # noqa: F401  once, rather than in each fork
+    from dislib.core import prior, sampling  # noqa: F401
 
-    pipe = models.load_pipeline(model, device="cpu")
-    models.load_pipeline = lambda *_, **__: pipe
+    pipe = loading.load_pipeline(model, device="cpu")
+    loading.load_pipeline = lambda *_, **__: pipe
     for line in sys.stdin:
         order = json.loads(line)
         work = with_limit if "most_bytes" in order else with_disk if "disk" in order else with_kill

@@ -18,9 +18,10 @@ from PIL import Image
 from safetensors.torch import save_file
 from test_bad_input import GENERATE, PRIOR, here, model, refused  # noqa: F401
 
-from dislib import cli, files
+from dislib import files
+from dislib.cli.main import main
+from dislib.core.prior import StylePrior
 from dislib.errors import OutputError, PriorError
-from dislib.prior import StylePrior
 
 # ruff: noqa: F811  (fixtures are imported, and then are names of arguments)
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(diffusers|numpy)")
@@ -290,6 +291,6 @@ def test_a_full_disk_behind_stdout_is_told(model, here, monkeypatch, capsys):
     image_folder(here / "style", 2)
     with open("/dev/full", "w") as full:
         monkeypatch.setattr("sys.stdout", full)
-        assert cli.main([*PRIOR, "--model", model]) == 1
+        assert main([*PRIOR, "--model", model]) == 1
     assert "error: No space left on device" in capsys.readouterr().err
     assert StylePrior.load("new.safetensors").meta["n"] == 2

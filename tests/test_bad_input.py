@@ -13,10 +13,10 @@ from helpers import image_folder, images, save_pipeline, shared_pipeline
 from PIL import Image
 from safetensors.torch import save_file
 
-from dislib import cli
+from dislib.cli.main import main
+from dislib.core.prior import StylePrior
+from dislib.core.sampling import generate
 from dislib.errors import DislibError, PromptError, SamplerError, printable, shorten
-from dislib.prior import StylePrior
-from dislib.sampling import generate
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(diffusers|numpy)")
 SHAPE = (4, 16, 16)
@@ -44,7 +44,7 @@ def refused(capsys):
     """A function: run a command that must fail with one line which holds `words`."""
 
     def run(arguments, words, code=2):
-        assert cli.main([str(a) for a in arguments]) == code
+        assert main([str(a) for a in arguments]) == code
         said = capsys.readouterr()
         assert said.out == "" and said.err.startswith("error: ") and said.err.count("\n") == 1
         assert words in said.err and len(said.err) < 700
@@ -124,7 +124,7 @@ def test_bad_images_are_named_and_the_good_ones_used(model, here, capsys):
     if hasattr(os, "mkfifo"):
         reasons |= _odd_names(here / "style")
     image_folder(here / "style", 3)
-    assert cli.main(["prior", "--model", model, "--images", "style", "--out", "a.safetensors"]) == 0
+    assert main(["prior", "--model", model, "--images", "style", "--out", "a.safetensors"]) == 0
     said = capsys.readouterr()
     lines = {line.removeprefix("skipped ").split(": it ")[0]: line for line in said.err.splitlines()}
     assert set(lines) == set(reasons) and len(lines) == said.err.count("\n")
@@ -135,7 +135,7 @@ def test_bad_images_are_named_and_the_good_ones_used(model, here, capsys):
     for name in os.listdir("style"):  # the same without the bad ones
         if any(shorten(name) == bad for bad in reasons):
             Path("style", name).rmdir() if name == "folder.png" else Path("style", name).unlink()
-    assert cli.main(["prior", "--model", model, "--images", "style", "--out", "b.safetensors"]) == 0
+    assert main(["prior", "--model", model, "--images", "style", "--out", "b.safetensors"]) == 0
     a, b = StylePrior.load("a.safetensors"), StylePrior.load("b.safetensors")
     assert capsys.readouterr().err == "" and a.meta["images_sha256"] == b.meta["images_sha256"]
     assert torch.equal(a.mean, b.mean) and torch.equal(a.std, b.std)
@@ -158,7 +158,7 @@ def test_folders_that_lead_in_circles(model, here, refused):
     Path("style/up").symlink_to(here / "style")
     refused([*command, "style"], "no images in style itself (it holds the folders up)")
     image_folder(here / "style", 2)
-    assert cli.main([*command, "style/up/up/up"]) == 0
+    assert main([*command, "style/up/up/up"]) == 0
 
 
 # --- paths of every kind --------------------------------------------------------------------------------------
@@ -171,9 +171,9 @@ def test_names_of_every_kind(model, here, capsys, name):
     image_folder(Path(name) / "style", 2)
     Path(name, "p.txt").write_text("a\n")
     prior_file, out = f"{name}/{name}.safetensors", f"{name}/pictures of {name}"
-    assert cli.main(["prior", "--model", model, "--images", f"{name}/style", "--out", prior_file]) == 0
+    assert main(["prior", "--model", model, "--images", f"{name}/style", "--out", prior_file]) == 0
     assert (
-        cli.main(
+        main(
             [
                 "generate",
                 "--model",
@@ -308,7 +308,7 @@ def test_settings_of_generate(model, here, refused, arguments, words):
 )
 def test_words_for_numbers(capsys, arguments, words):
     with pytest.raises(SystemExit) as stop:
-        cli.main([*GENERATE, *arguments])
+        main([*GENERATE, *arguments])
     assert stop.value.code == 2 and words in capsys.readouterr().err
 
 
@@ -355,7 +355,7 @@ def test_a_prior_file_that_is_not_finite(model, here, refused, name, value):
 
 def test_a_run_that_fails_at_its_first_picture_binds_nobody(model, here, capsys):
     """Such guidance overflows, which shows only in the pictures; another weight may be tried in the same folder."""
-    assert cli.main([*GENERATE, "--model", model, "--guidance", "1e38"]) != 0
+    assert main([*GENERATE, "--model", model, "--guidance", "1e38"]) != 0
     assert os.listdir("new") == ["generate.unfinished.json"] and "Traceback" not in capsys.readouterr().err
-    assert cli.main([*GENERATE, "--model", model, "--guidance", "3"]) == 0
+    assert main([*GENERATE, "--model", model, "--guidance", "3"]) == 0
     assert json.loads(Path("new/generate.json").read_text())["guidance"] == 3

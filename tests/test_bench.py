@@ -7,11 +7,12 @@ import sys
 import pytest
 from conftest import ROOT
 
-sys.path.insert(0, str(ROOT / "tests" / "bench"))
+sys.path.insert(0, str(ROOT / "tools" / "bench"))
 
 import measure
 import notebook_costs
-from notebook_lint import measured_cost
+
+from tools.notebook_lint import measured_cost
 
 
 def test_a_line_has_name_value_and_aim():
@@ -36,7 +37,7 @@ def test_a_program_that_fails_is_reported():
 
 def test_an_unknown_benchmark_is_named():
     done = subprocess.run(
-        [sys.executable, "tests/bench", "speed"], check=False, cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "tools/bench", "speed"], check=False, cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 2
     assert "no benchmark 'speed'; choose from import, generate, prior, " in done.stderr
@@ -49,7 +50,7 @@ def test_costs_are_kept_notebook_by_notebook(tmp_path, monkeypatch):
     costs = json.loads((tmp_path / "cost.json").read_text())
     assert list(costs) == ["01_a", "02_b"]
     assert (costs["02_b"]["seconds"], costs["02_b"]["gib"]) == (12.3, 1.23)
-    monkeypatch.setattr("notebook_lint.COSTS", tmp_path / "cost.json")
+    monkeypatch.setattr("tools.notebook_lint.COSTS", tmp_path / "cost.json")
     assert measured_cost("notebooks/01_a.ipynb")["seconds"] == 60
     assert measured_cost("notebooks/03_c.ipynb") is None
 

@@ -221,7 +221,7 @@ def test_same_latent_by_keyboard(open_notebook):
 
 STYLES = """
 from dislib import StylePrior, data_dir
-from dislib.datasets import list_images, load_image
+from dislib.images.images import list_images, load_image
 folders = {name: data_dir() / "styles" / name / "train" for name in ("sketch", "neon")}
 priors = {name: StylePrior.from_images(pipe, folder, n=8) for name, folder in folders.items()}
 pictures = {name: load_image(list_images(folder).files[0], 128) for name, folder in folders.items()}
@@ -257,8 +257,8 @@ def test_style_mixer_by_keyboard(open_notebook):
 
 SHEETS = """
 from dislib import data_dir, widgets
-from dislib.datasets import list_images, load_image
-from dislib.sheets import Sheet
+from dislib.images.images import list_images, load_image
+from dislib.images.sheets import Sheet
 files = list_images(data_dir() / "styles" / "sketch" / "train").files
 pictures = [load_image(file, 128) for file in files[:12]]
 rows = [pictures[:4], pictures[4:8], pictures[8:]]

@@ -6,8 +6,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dislib import claims
 from dislib.errors import DislibError
+from dislib.lessons.claim import Claim, _above, _below
+from dislib.lessons.lesson_01 import (
+    claim_blob_moves_thing,
+    claim_constant_moves_colour,
+    claim_name_the_seed,
+    claim_plain_starts_are_middling,
+    claim_readable_leak,
+    claim_seed_share,
+    claim_shuffled_is_chance,
+)
+from dislib.lessons.lesson_02 import (
+    claim_band_in_mean,
+    claim_error_shrinks,
+    claim_prior_mean_not_zero,
+    claim_prior_shows_palette,
+    claim_prompt_survives,
+    claim_start_brings_style,
+)
 
 STYLES = {"chalk": (35, 45, 40), "paper": (240, 235, 220), "ocean": (20, 70, 150)}
 
@@ -67,15 +84,15 @@ def all_claims():
     decoded = {style: picture(np.full((4, 4, 3), colour)) for style, colour in STYLES.items()}
     z = np.random.default_rng(0).normal(size=(100, 4, 1, 1)) * np.ones((1, 1, 16, 16))
     return [
-        claims.claim_seed_share(grid()),
-        claims.claim_shuffled_is_chance(grid()),
-        claims.claim_name_the_seed(grid()),
-        claims.claim_prior_mean_not_zero(prior(0.8)),
-        claims.claim_prior_shows_palette(decoded, images, blank=picture(np.full((4, 4, 3), 128))),
-        claims.claim_readable_leak(z, sqrt_abar=0.1),
-        claims.claim_constant_moves_colour(*tinted(wide=50, fine=4)),
-        claims.claim_blob_moves_thing(PLACES, moving(1.0), moving(0.0)),
-        claims.claim_plain_starts_are_middling(greys(6, spread=15), greys(16, spread=40)),
+        claim_seed_share(grid()),
+        claim_shuffled_is_chance(grid()),
+        claim_name_the_seed(grid()),
+        claim_prior_mean_not_zero(prior(0.8)),
+        claim_prior_shows_palette(decoded, images, blank=picture(np.full((4, 4, 3), 128))),
+        claim_readable_leak(z, sqrt_abar=0.1),
+        claim_constant_moves_colour(*tinted(wide=50, fine=4)),
+        claim_blob_moves_thing(PLACES, moving(1.0), moving(0.0)),
+        claim_plain_starts_are_middling(greys(6, spread=15), greys(16, spread=40)),
     ]
 
 
@@ -86,50 +103,50 @@ def test_claims_hold_where_they_should(claim):
 
 
 def test_a_claim_shows_itself():
-    claim = claims.Claim("Snow is white", 0.95, 0.5, 0.1, True, "It was looked at.")
+    claim = Claim("Snow is white", 0.95, 0.5, 0.1, True, "It was looked at.")
     assert str(claim) == ("HOLDS: Snow is white. It was looked at. "
                           "(value 0.95, threshold 0.5, negative control 0.1)")
     assert claim._repr_markdown_().startswith("> **Holds: Snow is white.** It was looked at.")
     assert "\n" not in str(claim)
-    failed = claims.Claim("Snow is green", 0.05, 0.5, 0.1, False, "It was looked at.")
+    failed = Claim("Snow is green", 0.05, 0.5, 0.1, False, "It was looked at.")
     assert str(failed).startswith("DOES NOT HOLD") and not failed
 
 
 def test_a_control_that_passes_too_sinks_the_claim():
-    assert claims._above("a", 2.0, 1.0, 0.5, "")
-    assert not claims._above("a", 2.0, 1.0, 1.5, "")
-    assert claims._below("a", 0.5, 1.0, 2.0, "")
-    assert not claims._below("a", 0.5, 1.0, 0.7, "")
+    assert _above("a", 2.0, 1.0, 0.5, "")
+    assert not _above("a", 2.0, 1.0, 1.5, "")
+    assert _below("a", 0.5, 1.0, 2.0, "")
+    assert not _below("a", 0.5, 1.0, 0.7, "")
 
 
 @pytest.mark.parametrize("measure", ["thumbnail", "colour"])
 def test_seed_share_fails_without_a_seed_effect(measure):
-    claim = claims.claim_seed_share(grid(seed=0), measure=measure)
+    claim = claim_seed_share(grid(seed=0), measure=measure)
     assert not claim
     assert claim.control == pytest.approx(1 / 8, abs=0.03)
     assert claim.threshold >= 0.25
 
 
 def test_shuffled_is_chance_cannot_be_shown_where_the_true_pairing_is_chance_too():
-    assert not claims.claim_shuffled_is_chance(grid(seed=0))
+    assert not claim_shuffled_is_chance(grid(seed=0))
 
 
 def test_seeds_without_a_look_cannot_be_named():
-    claim = claims.claim_name_the_seed(grid(seed=0), shuffles=30)
+    claim = claim_name_the_seed(grid(seed=0), shuffles=30)
     assert not claim and claim.control == pytest.approx(1 / 6, abs=0.05)
 
 
 def test_white_noise_has_no_prior():
     noise = np.random.default_rng(5).normal(size=(50, 4, 16, 16))
     white = SimpleNamespace(mean=noise.mean(0), std=noise.std(0, ddof=1), meta={})
-    claim = claims.claim_prior_mean_not_zero(white, n=50)
+    claim = claim_prior_mean_not_zero(white, n=50)
     assert not claim and claim.value == pytest.approx(1, abs=0.15)
 
 
 def test_a_prior_shown_in_anothers_colours_is_found_out():
     images = {style: style_pictures(style) for style in STYLES}
     wrong = {"chalk": style_pictures("paper")[0]}
-    claim = claims.claim_prior_shows_palette(wrong, images, blank=picture(np.full((4, 4, 3), 128)))
+    claim = claim_prior_shows_palette(wrong, images, blank=picture(np.full((4, 4, 3), 128)))
     assert not claim and claim.value > 1 and "chalk" in claim.text
 
 
@@ -137,58 +154,58 @@ def test_the_same_mean_for_every_style_is_found_out():
     """What the control is for: one picture cannot be nearest to all palettes."""
     images = {style: style_pictures(style) for style in STYLES}
     grey = picture(np.full((4, 4, 3), 128))
-    claim = claims.claim_prior_shows_palette(dict.fromkeys(STYLES, grey), images, blank=grey)
+    claim = claim_prior_shows_palette(dict.fromkeys(STYLES, grey), images, blank=grey)
     assert not claim and claim.value == claim.control > 1
 
 
 def test_no_leak_no_claim():
     z = np.random.default_rng(0).normal(size=(100, 4, 16, 16))
-    claim = claims.claim_readable_leak(z, sqrt_abar=0.1)
+    claim = claim_readable_leak(z, sqrt_abar=0.1)
     assert not claim and claim.value == pytest.approx(claim.control, rel=0.2)
 
 
 def test_a_fine_pattern_that_tints_as_well_sinks_the_claim():
-    assert not claims.claim_constant_moves_colour(*tinted(wide=30, fine=40))
-    assert not claims.claim_constant_moves_colour(*tinted(wide=0, fine=0))
+    assert not claim_constant_moves_colour(*tinted(wide=30, fine=40))
+    assert not claim_constant_moves_colour(*tinted(wide=0, fine=0))
 
 
 def test_the_slope_of_a_thing_that_follows_half_way_is_a_half():
-    claim = claims.claim_blob_moves_thing(PLACES, moving(0.5), moving(0.0))
+    claim = claim_blob_moves_thing(PLACES, moving(0.5), moving(0.0))
     assert claim and claim.value == pytest.approx(0.5, abs=0.05) and claim.control == pytest.approx(0, abs=0.02)
-    by_colour = claims.claim_blob_moves_thing(PLACES, moving(0.5), moving(0.0), colour=(20, 20, 20))
+    by_colour = claim_blob_moves_thing(PLACES, moving(0.5), moving(0.0), colour=(20, 20, 20))
     assert by_colour and by_colour.value == pytest.approx(0.5, abs=0.02)
 
 
 @pytest.mark.parametrize("spread", [40, 60])
 def test_pictures_that_vary_as_the_real_ones_are_not_middling(spread):
-    claim = claims.claim_plain_starts_are_middling(greys(6, spread=spread), greys(16, spread=40))
+    claim = claim_plain_starts_are_middling(greys(6, spread=spread), greys(16, spread=40))
     assert not claim and claim.control == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("wide, fine", [(0.0, 0.0), (-1.0, 0.0), (0.6, 1.0)])
 def test_a_thing_that_does_not_follow_the_wide_blob_alone_is_found_out(wide, fine):
-    assert not claims.claim_blob_moves_thing(PLACES, moving(wide), moving(fine))
+    assert not claim_blob_moves_thing(PLACES, moving(wide), moving(fine))
 
 
 def test_data_that_cannot_bear_a_claim_are_refused():
     with pytest.raises(DislibError, match="1 plain, 1 wide and 0 fine pictures"):
-        claims.claim_constant_moves_colour(grid()[0][:1], grid()[0][:1], [])
+        claim_constant_moves_colour(grid()[0][:1], grid()[0][:1], [])
     with pytest.raises(DislibError, match="5 rows of 6 generated pictures against 5 .* more real pictures"):
-        claims.claim_plain_starts_are_middling(greys(6, spread=9), greys(6, spread=9))
+        claim_plain_starts_are_middling(greys(6, spread=9), greys(6, spread=9))
     with pytest.raises(DislibError, match=r"\[0.5, 0.5\]; a slope needs at least three"):
-        claims.claim_blob_moves_thing([0.5, 0.5], grid(), grid())
+        claim_blob_moves_thing([0.5, 0.5], grid(), grid())
     with pytest.raises(DislibError, match="2 prompts .* at least 3 prompts and 3 seeds"):
-        claims.claim_seed_share(grid(prompts=2))
+        claim_seed_share(grid(prompts=2))
     with pytest.raises(DislibError, match="there is no measure 'smell'"):
-        claims.claim_seed_share(grid(), measure="smell")
+        claim_seed_share(grid(), measure="smell")
     ragged = grid()
     ragged[3].pop()
     with pytest.raises(DislibError, match=r"\[5, 6\] pictures"):
-        claims.claim_name_the_seed(ragged)
+        claim_name_the_seed(ragged)
     with pytest.raises(DislibError, match="prior of 1 picture"):
-        claims.claim_prior_mean_not_zero(prior(1.0, n=1))
+        claim_prior_mean_not_zero(prior(1.0, n=1))
     with pytest.raises(DislibError, match=r"none of \['neon'\]"):
-        claims.claim_prior_shows_palette(
+        claim_prior_shows_palette(
             {"neon": style_pictures("ocean")[0]}, {s: style_pictures(s) for s in STYLES}, blank=grid()[0][0])
 
 
@@ -204,45 +221,45 @@ def means(*, band=2.0):
 
 
 def test_a_band_in_the_mean_is_seen():
-    claim = claims.claim_band_in_mean(means())
+    claim = claim_band_in_mean(means())
     assert claim and claim.value == pytest.approx(4, rel=0.1) and claim.control < 0.2
 
 
 def test_a_figure_in_the_middle_is_no_band():
     styles = means(band=0)
     styles["comic"][:, 3:, 4:12] += 3.0
-    assert not claims.claim_band_in_mean({**styles, "a": means()["comic"]})
+    assert not claim_band_in_mean({**styles, "a": means()["comic"]})
 
 
 def test_without_a_band_or_with_it_in_every_style_there_is_no_claim():
-    assert not claims.claim_band_in_mean({**means(band=0), "a": np.linspace(0, 1, 16)[:, None] * np.ones((4, 1, 16))})
-    assert not claims.claim_band_in_mean({name: means()["comic"] for name in ("comic", "a", "b")})
+    assert not claim_band_in_mean({**means(band=0), "a": np.linspace(0, 1, 16)[:, None] * np.ones((4, 1, 16))})
+    assert not claim_band_in_mean({name: means()["comic"] for name in ("comic", "a", "b")})
     with pytest.raises(DislibError, match="give comic and at least two others"):
-        claims.claim_band_in_mean({"comic": means()["comic"]})
+        claim_band_in_mean({"comic": means()["comic"]})
 
 
 def test_the_error_of_independent_pictures_shrinks():
-    claim = claims.claim_error_shrinks(np.random.default_rng(0).normal(size=(100, 4, 8, 8)))
+    claim = claim_error_shrinks(np.random.default_rng(0).normal(size=(100, 4, 8, 8)))
     assert claim and claim.control == pytest.approx(0.5)
 
 
 def test_the_error_shrinks_for_pictures_far_from_gaussian_too():
     drift = np.linspace(-3, 3, 100)[:, None, None, None] + np.random.default_rng(0).normal(size=(100, 4, 4, 4))
-    assert claims.claim_error_shrinks(drift)
+    assert claim_error_shrinks(drift)
 
 
 def test_a_start_that_brings_the_style_and_one_that_does_not():
     style, white = style_pictures("paper"), style_pictures("ocean", n=8)
     near = style_pictures("paper", n=8, rng=3)
-    assert claims.claim_start_brings_style(white, near, style)
-    assert not claims.claim_start_brings_style(white, style_pictures("ocean", n=8, rng=4), style)
+    assert claim_start_brings_style(white, near, style)
+    assert not claim_start_brings_style(white, style_pictures("ocean", n=8, rng=4), style)
 
 
 def test_a_start_that_keeps_the_prompt_and_one_that_drowns_it():
     kept, lost = grid(prompts=3, seeds=4), [[style_pictures("paper", n=1)[0]] * 4] * 3
-    claim = claims.claim_prompt_survives(kept, lost)
+    claim = claim_prompt_survives(kept, lost)
     assert claim and claim.control == pytest.approx(0, abs=1e-6)
-    assert not claims.claim_prompt_survives(lost, kept)
-    assert not claims.claim_prompt_survives(kept, kept)
+    assert not claim_prompt_survives(lost, kept)
+    assert not claim_prompt_survives(kept, kept)
     with pytest.raises(DislibError, match="at least two"):
-        claims.claim_prompt_survives(kept[:1], lost[:1])
+        claim_prompt_survives(kept[:1], lost[:1])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from test_claims import grid, picture, style_pictures
 
-from dislib import claims
 from dislib.errors import DislibError
+from dislib.lessons.lesson_03 import claim_colour_hangs_on_seed, claim_nearer_to_style, claim_own_leak
 
 
 def pale(n, level, *, noise=10.0, rng=0):
@@ -15,37 +15,37 @@ def pale(n, level, *, noise=10.0, rng=0):
 
 def test_the_nearer_heap_is_named():
     images = pale(12, 230, rng=1)
-    claim = claims.claim_nearer_to_style(pale(8, 225), pale(8, 150), images, names=("this", "that"))
+    claim = claim_nearer_to_style(pale(8, 225), pale(8, 150), images, names=("this", "that"))
     assert claim and "by this" in claim.text and "by that" in claim.text and claim.name.endswith("this")
     assert claim.value < claim.threshold <= claim.control
 
 
 def test_a_heap_is_not_nearer_than_its_like():
     images = pale(12, 230, rng=1)
-    assert not claims.claim_nearer_to_style(pale(8, 200, rng=2), pale(8, 200, rng=3), images)
-    assert not claims.claim_nearer_to_style(pale(8, 150), pale(8, 225), images)
+    assert not claim_nearer_to_style(pale(8, 200, rng=2), pale(8, 200, rng=3), images)
+    assert not claim_nearer_to_style(pale(8, 150), pale(8, 225), images)
 
 
 def test_colour_that_hangs_on_the_seed():
     stuck, free = grid(seed=60, noise=5), grid(seed=0, noise=5)
-    assert (claim := claims.claim_colour_hangs_on_seed(stuck, free, style_pictures("paper", 20))), str(claim)
-    assert not claims.claim_colour_hangs_on_seed(free, stuck, style_pictures("paper", 20))
-    assert not claims.claim_colour_hangs_on_seed(stuck, stuck, style_pictures("paper", 20))
+    assert (claim := claim_colour_hangs_on_seed(stuck, free, style_pictures("paper", 20))), str(claim)
+    assert not claim_colour_hangs_on_seed(free, stuck, style_pictures("paper", 20))
+    assert not claim_colour_hangs_on_seed(stuck, stuck, style_pictures("paper", 20))
 
 
 @pytest.mark.parametrize("share, holds", [(1.15, True), (1.0, False), (0.9, False)])
 def test_own_leak(share, holds):
     rng, mean = np.random.default_rng(0), np.full((4, 8, 8), 1.5)
     heap = lambda share: share * mean + rng.normal(size=(40, 4, 8, 8))
-    claim = claims.claim_own_leak(heap(share), heap(1.0), mean)
+    claim = claim_own_leak(heap(share), heap(1.0), mean)
     assert bool(claim) == holds and claim.value == pytest.approx(share, abs=0.02)
     assert claim.control == pytest.approx(1, abs=0.02)
 
 
 def test_wrong_heaps_are_named():
     with pytest.raises(DislibError, match="8 pictures against 7"):
-        claims.claim_nearer_to_style(pale(8, 200), pale(7, 200), pale(4, 200))
+        claim_nearer_to_style(pale(8, 200), pale(7, 200), pale(4, 200))
     with pytest.raises(DislibError, match="at least 4"):
-        claims.claim_nearer_to_style(pale(3, 200), pale(3, 200), pale(4, 200))
+        claim_nearer_to_style(pale(3, 200), pale(3, 200), pale(4, 200))
     with pytest.raises(DislibError, match="8 prompts with 1 seeds"):
-        claims.claim_colour_hangs_on_seed(grid(seeds=1), grid(seeds=1), pale(9, 200))
+        claim_colour_hangs_on_seed(grid(seeds=1), grid(seeds=1), pale(9, 200))

@@ -14,11 +14,13 @@ import torch
 from helpers import build_pipeline, image_folder, images, save_pipeline
 from PIL import Image
 
-from dislib import cli, doctor, files, gallery
-from dislib.latents import white_noise
-from dislib.models import load_pipeline
-from dislib.prior import StylePrior
-from dislib.sampling import make_scheduler
+from dislib import files
+from dislib.cli import doctor, gallery
+from dislib.cli import main as cli
+from dislib.core.latents import white_noise
+from dislib.core.prior import StylePrior
+from dislib.core.sampling import make_scheduler
+from dislib.loading import load_pipeline
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(diffusers|numpy)")
 SETTINGS = ["--prompt", "a b", "--prompt", "c", "--seeds", "0-2", "--steps", "2", "--batch-size", "2"]
@@ -284,7 +286,7 @@ def test_generate_refuses_a_folder_without_the_right_to_write(model, tmp_path, c
 
 KILL_IN_GENERATE = """
 import os, signal, sys
-from dislib import cli, gallery
+from dislib.cli import gallery, main as cli
 add, count = gallery.Gallery.add, iter(range(100))
 def killed(self, sample):
     if next(count) == 3:  # the fourth picture: half of it is on the disk under another name
@@ -297,7 +299,7 @@ cli.main(sys.argv[1:])
 KILL_IN_PRIOR = """
 import os, signal, sys
 from pathlib import Path
-from dislib import cli
+from dislib.cli import main as cli
 def kill(things):
     return lambda done, total: os.kill(os.getpid(), signal.SIGKILL)
 cli._progress = kill
@@ -305,7 +307,7 @@ cli.main(sys.argv[1:])
 """
 KILL_BEFORE_RENAME = """
 import os, signal, sys
-from dislib import cli
+from dislib.cli import main as cli
 os.replace = lambda *a: os.kill(os.getpid(), signal.SIGKILL)
 cli.main(sys.argv[1:])
 """

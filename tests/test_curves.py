@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dislib import curves
 from dislib.errors import DislibError
-from dislib.plots import png_bytes
-from dislib.results import METRICS, Row
+from dislib.evaluation.table import METRICS, Row
+from dislib.figures import curves
+from dislib.figures.plots import png_bytes
 
 
 def table(methods, *, style="dots", weights=(1, 3, 20)):

@@ -12,9 +12,9 @@ from helpers import pickle_in_disguise
 from PIL import Image
 from test_world import other_libraries
 
-from dislib.tiny import data as recipe
-from dislib.tiny.pictures import FRESH, TRAIN, scene
 from dislib.world import MEDIA, STYLES, THINGS, shown, vocabulary
+from recipes import data as recipe
+from recipes.pictures import FRESH, TRAIN, scene
 
 DATA = ROOT / "data"
 LIMIT = 35 * 2**20  # bytes in all
@@ -72,7 +72,7 @@ def _stream(style):
 
 
 def test_every_use_of_scenes_has_a_stream_of_its_own():
-    from dislib.tiny import day_one, judge, report
+    from recipes import day_one, judge, report
 
     used = [TRAIN, FRESH, *map(_stream, STYLES), judge.STYLE_STREAM, day_one.REFERENCE,
             *(report.REPORT_STREAM + k for k in range(1 + len(STYLES)))]
@@ -224,7 +224,7 @@ def test_every_folder_of_data_has_its_line_in_the_ledger():
 
 
 def test_the_ledger_names_every_photograph_that_training_looked_at():
-    from dislib.tiny.pictures import HELD_OUT_PHOTOS, TRAINING_PHOTOS
+    from recipes.pictures import HELD_OUT_PHOTOS, TRAINING_PHOTOS
 
     assert not set(TRAINING_PHOTOS) & set(HELD_OUT_PHOTOS)
     ledger = (DATA / "PROVENANCE.md").read_text(encoding="utf-8")

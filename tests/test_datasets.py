@@ -11,8 +11,9 @@ import pytest
 from helpers import image_folder, images
 from PIL import Image
 
-from dislib import datasets
 from dislib.errors import ImageError, PromptError
+from dislib.images.images import image_problem, list_images, load_image
+from dislib.images.prompts import parse_seeds, read_captions, read_prompt_rows, read_prompts
 
 # --- images that are wrong ------------------------------------------------------------------------------------
 
@@ -28,9 +29,9 @@ def _png_header(width, height):
 
 
 def _reason(file):
-    reason = datasets.image_problem(file)
+    reason = image_problem(file)
     with pytest.raises(ImageError) as error:
-        datasets.load_image(file, 64)
+        load_image(file, 64)
     assert str(error.value) == f"{file}: {reason}"
     return reason
 
@@ -50,7 +51,7 @@ def test_truncated_jpeg(tmp_path, progressive):
     images(1, size=256)[0].save(tmp_path / "whole.jpg", progressive=progressive)
     data = (tmp_path / "whole.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
-    assert datasets.image_problem(tmp_path / "whole.jpg") is None
+    assert image_problem(tmp_path / "whole.jpg") is None
     assert "truncated" in _reason(tmp_path / "cut.jpg")
 
 
@@ -74,7 +75,7 @@ def test_bomb_is_refused_even_where_pillow_was_told_not_to(tmp_path, monkeypatch
 
 def test_a_hundred_megapixels_are_no_bomb(tmp_path):
     Image.new("1", (10_000, 10_000)).save(tmp_path / "large.png")
-    assert datasets.image_problem(tmp_path / "large.png") is None
+    assert image_problem(tmp_path / "large.png") is None
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tiff"])
@@ -89,7 +90,7 @@ def test_photograph_with_a_hidden_second_picture_is_no_animation(tmp_path):
     first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[second])
     with Image.open(tmp_path / "a.jpg") as image:
         assert (image.format, image.n_frames) == ("MPO", 2)
-    assert datasets.load_image(tmp_path / "a.jpg", 64).size == (64, 64)
+    assert load_image(tmp_path / "a.jpg", 64).size == (64, 64)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (15, 400)])
@@ -120,7 +121,7 @@ def test_symbolic_links(tmp_path):
     (tmp_path / "circle.png").symlink_to(tmp_path / "circle.png")
     (tmp_path / "broken.png").symlink_to(tmp_path / "gone.png")
     (tmp_path / "good.png").symlink_to(tmp_path / "000.png")
-    files, skipped = datasets.list_images(tmp_path)
+    files, skipped = list_images(tmp_path)
     assert [f.name for f in files] == ["000.png", "good.png"]
     assert [f.name for f, _ in skipped] == ["broken.png", "circle.png"]
     assert all("does not lead to a file" in reason for _, reason in skipped)
@@ -130,7 +131,7 @@ def test_numbered_files_are_sorted_as_people_count(tmp_path):
     image_folder(tmp_path, 1)
     for name in ("10.png", "2.png", "b.png", "a10.png", "a9.png", "02.png"):
         shutil.copy(tmp_path / "000.png", tmp_path / name)
-    files = datasets.list_images(tmp_path).files
+    files = list_images(tmp_path).files
     assert [f.name for f in files] == ["000.png", "02.png", "2.png", "10.png", "a9.png", "a10.png", "b.png"]
 
 
@@ -152,7 +153,7 @@ def test_folder_lists_readable_files_sorted_and_names_the_rest(tmp_path):
     (tmp_path / "folder.png").mkdir()
     for ignored in (".hidden.png", "metadata.jsonl", "notes.txt"):
         (tmp_path / ignored).write_text("x")
-    files, skipped = datasets.list_images(tmp_path)
+    files, skipped = list_images(tmp_path)
     assert [f.name for f in files] == sorted(["000.png", "001.png", "002.png", *names])
     assert [(f.name, reason.split(",")[0]) for f, reason in skipped] == [
         ("folder.png", "is a folder"), ("text.jpg", "is not an image Pillow can read (UnidentifiedImageError)")]
@@ -168,7 +169,7 @@ def test_folder_lists_readable_files_sorted_and_names_the_rest(tmp_path):
 def test_folder_that_is_none(tmp_path, make, words):
     make(tmp_path / "style")
     with pytest.raises(ImageError, match=words):
-        datasets.list_images(tmp_path / "style")
+        list_images(tmp_path / "style")
 
 
 # --- images that are right ------------------------------------------------------------------------------------
@@ -199,13 +200,13 @@ def test_exif_orientation(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     image.save(tmp_path / "a.png", exif=exif)
-    assert _corners(datasets.load_image(tmp_path / "a.png", 32)) == CORNERS
+    assert _corners(load_image(tmp_path / "a.png", 32)) == CORNERS
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_damaged_exif_does_not_lose_the_picture(tmp_path):
     _quartered().save(tmp_path / "a.png", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01")
-    assert _corners(datasets.load_image(tmp_path / "a.png", 32)) == CORNERS
+    assert _corners(load_image(tmp_path / "a.png", 32)) == CORNERS
 
 
 @pytest.mark.parametrize("width, height", [(100, 300), (301, 100), (64, 64), (16, 5000)])
@@ -214,7 +215,7 @@ def test_centre_crop(tmp_path, width, height):
     image = Image.new("RGB", (width, height), "black")
     image.paste((200, 100, 50), ((width - side) // 2, (height - side) // 2, (width + side) // 2, (height + side) // 2))
     image.save(tmp_path / "a.png")
-    pixels = np.asarray(datasets.load_image(tmp_path / "a.png", 64))
+    pixels = np.asarray(load_image(tmp_path / "a.png", 64))
     assert pixels.shape == (64, 64, 3)
     assert (pixels[10:-10, 10:-10] == (200, 100, 50)).all()
 
@@ -223,19 +224,19 @@ def test_shrinking_averages(tmp_path):
     """A checkerboard of single pixels becomes grey; without area weights it would stay black and white."""
     board = np.indices((512, 512)).sum(0) % 2 * 255
     Image.fromarray(board.astype(np.uint8)).save(tmp_path / "a.png")
-    pixels = np.asarray(datasets.load_image(tmp_path / "a.png", 64)).astype(int)
+    pixels = np.asarray(load_image(tmp_path / "a.png", 64)).astype(int)
     assert np.abs(pixels - 127).max() <= 2
 
 
 def test_same_size_is_not_resampled(tmp_path):
     [image] = images(1)
     image.save(tmp_path / "a.png")
-    assert np.array_equal(np.asarray(image), np.asarray(datasets.load_image(tmp_path / "a.png", 128)))
+    assert np.array_equal(np.asarray(image), np.asarray(load_image(tmp_path / "a.png", 128)))
 
 
 def _saved(tmp_path, image, suffix="png", **options):
     image.save(tmp_path / f"a.{suffix}", **options)
-    return tuple(np.asarray(datasets.load_image(tmp_path / f"a.{suffix}", 32))[16, 16].tolist())
+    return tuple(np.asarray(load_image(tmp_path / f"a.{suffix}", 32))[16, 16].tolist())
 
 
 def test_grey_palette_bilevel(tmp_path):
@@ -287,32 +288,32 @@ TWO = ["a red house", "zwei Häuser, 猫"]
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_prompt_formats(tmp_path, name, text, encoding):
     (tmp_path / name).write_bytes(text.encode(encoding))
-    assert datasets.read_prompts(tmp_path / name) == TWO
+    assert read_prompts(tmp_path / name) == TWO
 
 
 @pytest.mark.parametrize("header", ["Prompts,Category", "Prompt,Category,Challenge", "category,prompt", " TEXT ,x"])
 def test_the_columns_of_drawbench_and_partiprompts(tmp_path, header):
     (tmp_path / "p.csv").write_text(header + "\n" + ",".join(["a cat"] * len(header.split(","))) + "\n")
-    assert datasets.read_prompts(tmp_path / "p.csv") == ["a cat"]
+    assert read_prompts(tmp_path / "p.csv") == ["a cat"]
 
 
 def test_tables_without_quoting_keep_their_quotes(tmp_path):
     """As PartiPrompts' own file has them."""
     lines = ["Prompt\tCategory", '"N I G H T" in thick letters\tText', 'a sign that says "open\tText', "a cat\tAnimals"]
     (tmp_path / "p.tsv").write_text("\n".join(lines) + "\n")
-    rows = datasets.read_prompt_rows(tmp_path / "p.tsv")
+    rows = read_prompt_rows(tmp_path / "p.tsv")
     assert [row["prompt"] for row in rows] == [line.split("\t")[0] for line in lines[1:]]
     assert rows[0]["Category"] == "Text"
 
 
 def test_other_columns_are_kept(tmp_path):
     (tmp_path / "p.jsonl").write_text('{"prompt": " a cat ", "category": "colour"}')
-    assert datasets.read_prompt_rows(tmp_path / "p.jsonl") == [{"prompt": "a cat", "category": "colour"}]
+    assert read_prompt_rows(tmp_path / "p.jsonl") == [{"prompt": "a cat", "category": "colour"}]
 
 
 def test_a_line_separator_inside_a_prompt_does_not_cut_it(tmp_path):
     (tmp_path / "p.jsonl").write_text('{"prompt": "a\u2028b"}', encoding="utf-8")
-    assert datasets.read_prompts(tmp_path / "p.jsonl") == ["a\u2028b"]
+    assert read_prompts(tmp_path / "p.jsonl") == ["a\u2028b"]
 
 
 @pytest.mark.parametrize("name, data, words", [
@@ -334,23 +335,23 @@ def test_a_line_separator_inside_a_prompt_does_not_cut_it(tmp_path):
 def test_prompts_that_are_wrong(tmp_path, name, data, words):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(PromptError, match=words) as error:
-        datasets.read_prompts(tmp_path / name)
+        read_prompts(tmp_path / name)
     assert name in str(error.value) and len(str(error.value)) < 400
 
 
 def test_prompt_files_that_are_not_there(tmp_path):
     with pytest.raises(PromptError, match="there is no file"):
-        datasets.read_prompts(tmp_path / "p.txt")
+        read_prompts(tmp_path / "p.txt")
     (tmp_path / "p.txt").mkdir()
     with pytest.raises(PromptError, match="cannot read"):
-        datasets.read_prompts(tmp_path / "p.txt")
+        read_prompts(tmp_path / "p.txt")
 
 
 def test_captions(tmp_path):
     image_folder(tmp_path, 2)
     rows = [{"file_name": "001.png", "text": "a cat"}, {"file_name": "000.png", "text": "a dog"}]
     (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    assert datasets.read_captions(tmp_path) == {"001.png": "a cat", "000.png": "a dog"}
+    assert read_captions(tmp_path) == {"001.png": "a cat", "000.png": "a dog"}
 
 
 @pytest.mark.parametrize("line, words", [
@@ -362,13 +363,13 @@ def test_captions_that_are_wrong(tmp_path, line, words):
     image_folder(tmp_path, 1)
     (tmp_path / "metadata.jsonl").write_text(line)
     with pytest.raises(PromptError, match=words):
-        datasets.read_captions(tmp_path)
+        read_captions(tmp_path)
 
 
 @pytest.mark.parametrize("text, seeds", [
     ("0", [0]), ("0-3", [0, 1, 2, 3]), (" 7 , 2-3", [7, 2, 3]), ("5-5", [5]), (str(2**63 - 1), [2**63 - 1])])
 def test_seeds(text, seeds):
-    assert datasets.parse_seeds(text) == seeds
+    assert parse_seeds(text) == seeds
 
 
 @pytest.mark.parametrize("text, words", [
@@ -380,5 +381,5 @@ def test_seeds(text, seeds):
 ])
 def test_seeds_that_are_wrong(text, words):
     with pytest.raises(PromptError, match=words) as error:
-        datasets.parse_seeds(text)
+        parse_seeds(text)
     assert len(str(error.value)) < 250

@@ -13,12 +13,13 @@ from helpers import image_folder, images, save_pipeline
 from PIL import Image
 from small_judge import save_judge
 
-from dislib import cli, evaluate
+from dislib.cli import evaluate
+from dislib.cli.main import main
 from dislib.errors import ModelError, PromptError
-from dislib.evaluation import read_sweep
-from dislib.judge import Fidelity, both_features, clip_scores, load_judge
-from dislib.metrics import fid
-from dislib.results import read_results
+from dislib.evaluation.judge import Fidelity, both_features, clip_scores, load_judge
+from dislib.evaluation.metrics import fid
+from dislib.evaluation.sweep import read_sweep
+from dislib.evaluation.table import read_results
 
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning:(diffusers|numpy)"),
               pytest.mark.filterwarnings("ignore:the reference:dislib.errors.DislibWarning")]  # fmt: skip
@@ -47,12 +48,12 @@ def base(home):
     """The base's evaluation, made once: its folder and what it said."""
     out = home / "base"
     with contextlib.redirect_stdout(types.SimpleNamespace(write=lambda _: None, flush=lambda: None)):
-        assert cli.main(words(home, out, base=out)) == 0
+        assert main(words(home, out, base=out)) == 0
     return out
 
 
 def refused(capsys, arguments, words, code=2):
-    assert cli.main(arguments) == code
+    assert main(arguments) == code
     error = capsys.readouterr().err
     assert "error: " in error and words in error and "Traceback" not in error
 
@@ -77,9 +78,9 @@ def test_it_writes_the_table_the_settings_and_the_plots(base, home):
 
 def test_a_method_is_divided_by_the_base(base, home, tmp_path, capsys):
     prior = tmp_path / "p.safetensors"
-    assert cli.main(["prior", "--model", str(home / "model"), "--images", str(home / "dots"), "--out", str(prior)]) == 0
+    assert main(["prior", "--model", str(home / "model"), "--images", str(home / "dots"), "--out", str(prior)]) == 0
     arguments = words(home, tmp_path / "leak", prior=prior, start="leak", base=base, method="leak", guidance="3")
-    assert cli.main(arguments) == 0
+    assert main(arguments) == 0
     said = capsys.readouterr()
     assert "'dots' has only 6 pictures" in said.err and "read KID first" in said.err
     assert said.out.index("KID") < said.out.index("FID") and "w = 3" in said.out
@@ -91,20 +92,20 @@ def test_a_method_is_divided_by_the_base(base, home, tmp_path, capsys):
 
 def test_a_second_run_makes_nothing_again_and_gives_the_same_table(base, home, monkeypatch):
     before = (base / "results.csv").read_bytes()
-    from dislib import evaluation
+    from dislib.evaluation import sweep as evaluation
 
     paint = evaluation.generate
     monkeypatch.setattr(evaluation, "generate", lambda *a, **k: paint(*a, **k) if "start" not in k else 1 / 0)
-    assert cli.main(words(home, base, base=base)) == 0
+    assert main(words(home, base, base=base)) == 0
     assert (base / "results.csv").read_bytes() == before
 
 
 def test_several_styles_share_the_pictures(base, home, tmp_path):
     image_folder(home / "other dots", 5, size=40, seed=3)
     arguments = [*words(home, base), "--style", str(home / "other dots")]
-    assert cli.main(arguments) == 0
+    assert main(arguments) == 0
     assert {r.style for r in read_results(base / "results.csv")} == {"dots", "other dots"}
-    assert cli.main(words(home, base, base=base)) == 0
+    assert main(words(home, base, base=base)) == 0
 
 
 @pytest.mark.parametrize("change, said", [
@@ -130,9 +131,9 @@ def test_a_weight_half_done_does_not_shrink_the_others(base, home, tmp_path):
     shutil.copytree(out / "features" / "w3", out / "features" / "w9")
     (out / "features" / "w9" / "00001.safetensors").unlink()
     (out / "features" / "w3 copy").mkdir()
-    assert cli.main(words(home, out, base=out)) == 0
+    assert main(words(home, out, base=out)) == 0
     assert {(r.guidance, r.n) for r in read_results(out / "results.csv")} == {(1, 6), (3, 6)}
-    assert cli.main(words(home, tmp_path / "new", base=out)) == 0
+    assert main(words(home, tmp_path / "new", base=out)) == 0
     assert {(r.guidance, r.n) for r in read_results(tmp_path / "new" / "results.csv")} == {(1, 6), (3, 6)}
 
 
@@ -168,14 +169,14 @@ def test_styles_of_one_name_are_refused(home, tmp_path, capsys):
 
 def test_a_prompt_with_dollars_is_drawn_as_it_stands(home, tmp_path):
     (tmp_path / "p.txt").write_text("a $\\foo$ sign\nb\n")
-    assert cli.main(words(home, tmp_path / "out", prompts=tmp_path / "p.txt", method="$\\bar$")) == 0
+    assert main(words(home, tmp_path / "out", prompts=tmp_path / "p.txt", method="$\\bar$")) == 0
     assert (tmp_path / "out" / "pictures.png").is_file()
 
 
 @pytest.mark.parametrize("weights, said", [("1,x", "got x"), ("0.5", "at least 1"), ("3,3", "occurs twice")])
 def test_weights_that_are_none_are_refused_by_the_parser(home, tmp_path, capsys, weights, said):
     with pytest.raises(SystemExit):
-        cli.main(words(home, tmp_path, guidance=weights))
+        main(words(home, tmp_path, guidance=weights))
     assert said in capsys.readouterr().err
 
 
@@ -192,7 +193,7 @@ def looked(home, out, mine, **options):
 
 
 def test_evaluate_your_own(home, mine, tmp_path):
-    assert cli.main(looked(home, tmp_path / "out", mine, guidance="7.5", method="mine")) == 0
+    assert main(looked(home, tmp_path / "out", mine, guidance="7.5", method="mine")) == 0
     rows = {r.metric: r for r in read_results(tmp_path / "out" / "results.csv")}
     judge = load_judge(home / "judge", device="cpu")
     a, b = (both_features(images(6, size=64, seed=seed), judge)["pooled"] for seed in (5, 0))
@@ -221,7 +222,7 @@ def test_pictures_are_in_step_as_people_count(home, tmp_path):
     for k in range(12):
         (tmp_path / "mine" / f"{k:03d}.png").rename(tmp_path / "mine" / f"{k}.png")
     (tmp_path / "p.txt").write_text("\n".join("abcdefghijkl"))
-    assert cli.main(looked(home, tmp_path / "out", tmp_path / "mine", prompts=tmp_path / "p.txt")) == 0
+    assert main(looked(home, tmp_path / "out", tmp_path / "mine", prompts=tmp_path / "p.txt")) == 0
     judge, [found] = load_judge(home / "judge", device="cpu"), read_sweep(tmp_path / "out").values()
     scores = clip_scores(images(12, size=64), list("abcdefghijkl"), judge)
     np.testing.assert_allclose(found.clip[np.argsort(found.rows)], scores, rtol=1e-4)
@@ -242,18 +243,19 @@ def test_of_a_folder_all_pictures_are_measured(home, mine, tmp_path, capsys):
 
 def test_a_path_is_never_taken_for_a_style_of_the_course(home, mine, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("dislib.judge.load_judge", lambda path, **how: asked.append((path, how["local_files_only"])) or 1 / 0)
+    ask = lambda path, **how: asked.append((path, how["local_files_only"])) or 1 / 0
+    monkeypatch.setattr("dislib.evaluation.judge.load_judge", ask)
     for style in ("sketch", mine):
         with pytest.raises(ZeroDivisionError):
-            cli.main([*looked(home, tmp_path / "out", mine, style=style, judge=None), "--offline"])
+            main([*looked(home, tmp_path / "out", mine, style=style, judge=None), "--offline"])
     assert asked == [(None, True), (evaluate.CLIP, True)]
 
 
 def test_pictures_of_generate_bring_their_weight_and_are_checked_against_their_prompts(home, tmp_path, capsys):
     made = ["generate", "--model", str(home / "model"), "--prompts", str(home / "prompts.csv"), "--seeds", "0-1",
             "--steps", "1", "--guidance", "4", "--out", str(tmp_path / "made"), "--device", "cpu"]  # fmt: skip
-    assert cli.main(made) == 0
-    assert cli.main(looked(home, tmp_path / "out", tmp_path / "made")) == 0
+    assert main(made) == 0
+    assert main(looked(home, tmp_path / "out", tmp_path / "made")) == 0
     assert {r.guidance for r in read_results(tmp_path / "out" / "results.csv")} == {4.0}
     (tmp_path / "turned.txt").write_text("c\na b\nd\n")
     arguments = looked(home, tmp_path / "new", tmp_path / "made", prompts=tmp_path / "turned.txt")
@@ -311,7 +313,7 @@ def test_without_torch_fidelity_the_mend_is_named():
 
 
 def test_evaluate_with_features_of_torch_fidelity(fidelity, home, mine, tmp_path):
-    assert cli.main(looked(home, tmp_path / "out", mine, features="inception-v3-compat")) == 0
+    assert main(looked(home, tmp_path / "out", mine, features="inception-v3-compat")) == 0
     [point] = read_sweep(tmp_path / "out").values()
     assert point.pooled.shape == (6, 3) and point.projected.shape == (6, 12)
     assert point.meta["features"] == "inception-v3-compat"

@@ -15,15 +15,16 @@ import torch
 from helpers import build_pipeline, images, shared_pipeline
 from small_judge import save_judge
 
-from dislib import evaluation, files
+from dislib import files
+from dislib.core.latents import white_noise
+from dislib.core.prior import StylePrior
+from dislib.core.sampling import generate, make_scheduler
 from dislib.errors import DislibError, OutputError, PromptError, SamplerError
-from dislib.evaluation import read_sweep, sweep, sweep_pictures
-from dislib.judge import clip_scores, image_features, load_judge
-from dislib.latents import white_noise
-from dislib.metrics import load_arrays, save_arrays
-from dislib.prior import StylePrior
-from dislib.sampling import generate, make_scheduler
-from dislib.sweep_folder import Plan
+from dislib.evaluation import sweep as evaluation
+from dislib.evaluation.judge import clip_scores, image_features, load_judge
+from dislib.evaluation.sweep import read_sweep, sweep, sweep_pictures
+from dislib.evaluation.sweep_folder import Plan
+from dislib.files import load_arrays, save_arrays
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(diffusers|numpy)")
 PROMPTS = ["a b", "c", "d e f"]
@@ -212,8 +213,8 @@ SCRIPT = """
     import sys
     sys.path.insert(0, {tests!r})
     from helpers import build_pipeline
-    from dislib.evaluation import sweep
-    from dislib.judge import load_judge
+    from dislib.evaluation.judge import load_judge
+    from dislib.evaluation.sweep import sweep
 
     def main():
         judge = load_judge({judge!r}, device="cpu")

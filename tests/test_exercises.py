@@ -4,23 +4,24 @@ import numpy as np
 import pytest
 import torch
 
-from dislib import exercises
+from dislib.lessons.exercise import right, still_open, wrong
+from dislib.lessons.lesson_02 import check_band, check_how_many, check_leak, check_prior_by_hand
 
 LATENTS = 0.7 + 0.5 * torch.randn(12, 4, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
 def test_a_verdict_shows_itself():
-    assert str(exercises.right("Well done.")) == "Right. Well done." and exercises.right("")
-    assert exercises.wrong("Too small.")._repr_markdown_() == "> **Not yet.** Too small."
-    assert not exercises.wrong("") and not exercises.still_open("")
+    assert str(right("Well done.")) == "Right. Well done." and right("")
+    assert wrong("Too small.")._repr_markdown_() == "> **Not yet.** Too small."
+    assert not wrong("") and not still_open("")
 
 
 @pytest.mark.parametrize("verdict", [
-    exercises.check_prior_by_hand(None, None, LATENTS),
-    exercises.check_prior_by_hand(LATENTS.mean(0), ..., LATENTS),
-    exercises.check_how_many(..., ...),
-    exercises.check_band(..., LATENTS[0], LATENTS[1], 3),
-    exercises.check_leak(lambda mean, std, n, u, abar: ...),
+    check_prior_by_hand(None, None, LATENTS),
+    check_prior_by_hand(LATENTS.mean(0), ..., LATENTS),
+    check_how_many(..., ...),
+    check_band(..., LATENTS[0], LATENTS[1], 3),
+    check_leak(lambda mean, std, n, u, abar: ...),
 ])
 def test_an_open_exercise_is_said_to_be_open(verdict):
     assert verdict.state == "open"
@@ -34,7 +35,7 @@ def test_an_open_exercise_is_said_to_be_open(verdict):
     (LATENTS.numpy().mean(0), LATENTS.numpy().std(0, ddof=1)),
 ])
 def test_prior_by_hand_right(mean, std):
-    assert exercises.check_prior_by_hand(mean, std, LATENTS)
+    assert check_prior_by_hand(mean, std, LATENTS)
 
 
 @pytest.mark.parametrize("mean, std, message", [
@@ -49,13 +50,13 @@ def test_prior_by_hand_right(mean, std):
     ("mean", "std", "no array"),
 ])
 def test_prior_by_hand_wrong(mean, std, message):
-    verdict = exercises.check_prior_by_hand(mean, std, LATENTS)
+    verdict = check_prior_by_hand(mean, std, LATENTS)
     assert verdict.state == "wrong" and message in verdict.text
 
 
 @pytest.mark.parametrize("answer", [(400, 51), (np.float32(400.0), 51.0)])
 def test_how_many_right(answer):
-    assert exercises.check_how_many(*answer)
+    assert check_how_many(*answer)
 
 
 @pytest.mark.parametrize("answer, message", [
@@ -63,7 +64,7 @@ def test_how_many_right(answer):
     (("many", 3), "Two numbers"),
 ])
 def test_how_many_wrong(answer, message):
-    verdict = exercises.check_how_many(*answer)
+    verdict = check_how_many(*answer)
     assert verdict.state == "wrong" and message in verdict.text
 
 
@@ -74,9 +75,9 @@ def banded(index):
 
 
 def test_band_right():
-    assert exercises.check_band(banded(np.s_[:, :3]), LATENTS[0], LATENTS[1], 3)
+    assert check_band(banded(np.s_[:, :3]), LATENTS[0], LATENTS[1], 3)
     pasted = torch.cat([LATENTS[1][:, :3], LATENTS[0][:, 3:]], dim=1)
-    assert exercises.check_band(pasted, LATENTS[0], LATENTS[1], 3)
+    assert check_band(pasted, LATENTS[0], LATENTS[1], 3)
 
 
 @pytest.mark.parametrize("mine, message", [
@@ -88,20 +89,20 @@ def test_band_right():
     (LATENTS[:2], "of shape"),
 ])
 def test_band_wrong(mine, message):
-    verdict = exercises.check_band(mine, LATENTS[0], LATENTS[1], 3)
+    verdict = check_band(mine, LATENTS[0], LATENTS[1], 3)
     assert verdict.state == "wrong" and any(part in verdict.text for part in message.split("|"))
 
 
 def test_band_notices_that_the_prior_itself_was_changed():
     host = LATENTS[0].clone()
     host[:, :3] = LATENTS[1][:, :3]
-    verdict = exercises.check_band(host, host, LATENTS[1], 3)
+    verdict = check_band(host, host, LATENTS[1], 3)
     assert verdict.state == "wrong" and "clone" in verdict.text
 
 
 def test_leak_right():
-    assert exercises.check_leak(lambda mean, std, n, u, abar: abar**0.5 * (mean + std * n) + (1 - abar) ** 0.5 * u)
-    assert exercises.check_leak(lambda m, s, n, u, abar: torch.lerp(u, u, 0.5) * np.sqrt(1 - abar)
+    assert check_leak(lambda mean, std, n, u, abar: abar**0.5 * (mean + std * n) + (1 - abar) ** 0.5 * u)
+    assert check_leak(lambda m, s, n, u, abar: torch.lerp(u, u, 0.5) * np.sqrt(1 - abar)
                                 + np.sqrt(abar) * m + np.sqrt(abar) * s * n)
 
 
@@ -116,5 +117,5 @@ def test_leak_right():
     (lambda m, s, n, u, abar: m @ "x", "stopped with TypeError"),
 ])
 def test_leak_wrong(function, message):
-    verdict = exercises.check_leak(function)
+    verdict = check_leak(function)
     assert verdict.state == "wrong" and message in verdict.text

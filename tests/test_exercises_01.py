@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dislib.analysis import seed_share, variance_shares
-from dislib.exercises import check_darker, check_pairing, check_seed_share
+from dislib.lessons.lesson_01 import check_darker, check_pairing, check_seed_share
+from dislib.lessons.seed_share import seed_share, variance_shares
 
 
 def flat(level):

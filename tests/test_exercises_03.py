@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from dislib import exercises_03
+from dislib.lessons.lesson_03 import check_matched, check_share_of_mean, check_training_pair
 
 
 def pair(z_t, target):
@@ -21,14 +21,14 @@ def eps(mean, std, u):
 
 
 @pytest.mark.parametrize("function", [lambda *_: ..., lambda *_: None, lambda *_: (..., ...)])
-@pytest.mark.parametrize("check", [exercises_03.check_training_pair, exercises_03.check_matched])
+@pytest.mark.parametrize("check", [check_training_pair, check_matched])
 def test_open(check, function):
     assert check(function).state == "open"
 
 
 def test_training_pair_right():
-    assert exercises_03.check_training_pair(pair(right_z, eps))
-    assert exercises_03.check_training_pair(lambda *given: [x.numpy() for x in pair(right_z, eps)(*given)])
+    assert check_training_pair(pair(right_z, eps))
+    assert check_training_pair(lambda *given: [x.numpy() for x in pair(right_z, eps)(*given)])
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_training_pair_right():
     ],
 )
 def test_training_pair_wrong(function, message):
-    verdict = exercises_03.check_training_pair(function)
+    verdict = check_training_pair(function)
     assert verdict.state == "wrong" and message in verdict.text
 
 
 def test_share_of_mean():
-    check = lambda answer: exercises_03.check_share_of_mean(answer, 0.17, 0.985)
+    check = lambda answer: check_share_of_mean(answer, 0.17, 0.985)
     assert check(1.155) and check("1.155")
     assert check(...).state == check(None).state == "open"
     for answer, message in ((0.985, "the picture has"), (0.17, "the noise has"), (1, "paper's start"),
@@ -69,7 +69,7 @@ def test_share_of_mean():
     ],
 )
 def test_matched_right(function):
-    assert exercises_03.check_matched(function)
+    assert check_matched(function)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_matched_right(function):
     ],
 )
 def test_matched_wrong(function, message):
-    verdict = exercises_03.check_matched(function)
+    verdict = check_matched(function)
     assert verdict.state == "wrong" and message in verdict.text
 
 
@@ -97,6 +97,6 @@ def test_the_solutions_that_the_notebook_folds_away_are_right(root):
     for solution in solutions:
         exec(solution, names)
     assert len(solutions) == 3
-    assert exercises_03.check_training_pair(names["my_training_pair"])
-    assert exercises_03.check_share_of_mean(names["my_share"], 0.17, 0.985)
-    assert exercises_03.check_matched(names["my_matched"])
+    assert check_training_pair(names["my_training_pair"])
+    assert check_share_of_mean(names["my_share"], 0.17, 0.985)
+    assert check_matched(names["my_matched"])

@@ -7,8 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from dislib import data_dir, exercises_04
-from dislib.results import Row, read_results
+from dislib import data_dir
+from dislib.evaluation.table import Row, read_results
+from dislib.lessons import lesson_04 as lesson
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ from dislib.results import Row, read_results
     ],
 )
 def test_frechet(function, state, message):
-    verdict = exercises_04.check_frechet(function)
+    verdict = lesson.check_frechet(function)
     assert verdict.state == state and message in verdict.text
 
 
@@ -48,7 +49,7 @@ ROWS = [row(1.0, 0.9), row(2.0, 0.4), row(3.0, 0.55), row(7.0, 0.1, method="styl
      (..., "open", "dots"), ("two", "wrong", "One number")],
 )  # fmt: skip
 def test_lowest(answer, state, message):
-    verdict = exercises_04.check_lowest(answer, ROWS, method="plain", style="sketch")
+    verdict = lesson.check_lowest(answer, ROWS, method="plain", style="sketch")
     assert verdict.state == state and message in verdict.text
 
 
@@ -58,7 +59,7 @@ def test_lowest(answer, state, message):
      (-math.log(3), "wrong", "sign"), (math.log10(3), "wrong", "natural"), (9, "wrong", "solve"), (None, "open", "dots")],
 )  # fmt: skip
 def test_strength(answer, state, message):
-    verdict = exercises_04.check_strength(answer, 30, 10)
+    verdict = lesson.check_strength(answer, 30, 10)
     assert verdict.state == state and message in verdict.text
 
 
@@ -70,7 +71,7 @@ def test_the_solutions_that_the_notebook_folds_away_are_right(root):
     states = []
     for solution in solutions:
         *lines, last = solution.strip().splitlines()
-        names = {**given, "exercises_04": exercises_04}
-        exec("\n".join([*lines, f"verdict = {last}"] if last.startswith("exercises_04") else [*lines, last]), names)
-        states.append(names.get("verdict") or exercises_04.check_frechet(names["frechet"]))
+        names = {**given, "lesson": lesson}
+        exec("\n".join([*lines, f"verdict = {last}"] if last.startswith("lesson.") else [*lines, last]), names)
+        states.append(names.get("verdict") or lesson.check_frechet(names["frechet"]))
     assert [verdict.state for verdict in states] == ["right"] * 3

@@ -5,8 +5,8 @@ import pytest
 import torch
 from helpers import build_pipeline
 
-from dislib.sampling import generate
-from dislib.tiny import fast
+from dislib.core.sampling import generate
+from recipes import fast
 
 
 @pytest.fixture(autouse=True)

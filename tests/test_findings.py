@@ -3,14 +3,14 @@
 import pytest
 from conftest import ROOT
 
-from dislib.learning import BOTH, Learnt
-from dislib.results import Row
-from dislib.tiny import findings
+from dislib.evaluation.learning import BOTH, Learnt
+from dislib.evaluation.table import Row
+from recipes import findings
 
 
 def test_the_page_is_what_its_tables_say():
     told = (ROOT / findings.PAGE).read_text(encoding="utf-8")
-    assert told == findings.page(ROOT / "data" / "results"), "run: python -m dislib.tiny findings"
+    assert told == findings.page(ROOT / "data" / "results"), "run: python -m recipes findings"
 
 
 def test_a_table_of_methods_marks_all_that_share_the_first_place():

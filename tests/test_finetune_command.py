@@ -9,8 +9,8 @@ import time
 import pytest
 from helpers import image_folder, save_pipeline
 
-from dislib.cli import main
-from dislib.finetuned import LORA, PRIOR, RECORD
+from dislib.cli.main import main
+from dislib.training.result import LORA, PRIOR, RECORD
 
 WORDS = ["a b", "c d", "e f", "g h", "i j", "k l"]
 
@@ -76,7 +76,7 @@ def test_captions_from_names_and_words_left_out(base, tmp_path):
     folder = image_folder(tmp_path / "named", 3)
     for file, name in zip(sorted(folder.glob("*.png")), ("a-b_1.png", "c in x style 02.png", "d.png")):
         file.rename(folder / name)
-    from dislib.captions import captions_of
+    from dislib.images.captions import captions_of
 
     files = sorted(folder.iterdir())
     assert captions_of(files, "names") == ["a b", "c in x style", "d"]
@@ -125,7 +125,7 @@ def test_two_processes_make_the_steps_of_one_with_the_doubled_batch(base, style,
 LAUNCHER = """
 import sys
 from accelerate import debug_launcher
-from dislib.cli import main
+from dislib.cli.main import main
 
 debug_launcher(main, args=(sys.argv[1:],), num_processes=2)
 """

@@ -9,7 +9,7 @@ import sys
 import pytest
 from helpers import save_pipeline
 
-from dislib import footprint
+from dislib.cli import footprint
 from dislib.errors import DislibError
 
 
@@ -59,7 +59,7 @@ def test_one_lora_step_at_full_size_on_the_cpu_within_24_gib():
     """The exact configuration of Stable Diffusion 1.5 at 512 px, batch 1, in a process whose peak is its own."""
     words = ["--one", "--device", "cpu", "--steps", "1", "--way", "LoRA of rank 8, batch 1"]
     done = subprocess.run(
-        [sys.executable, "-m", "dislib.footprint", *words], check=True, capture_output=True, text=True,
+        [sys.executable, "-m", "dislib.cli.footprint", *words], check=True, capture_output=True, text=True,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
     found = json.loads(done.stdout.splitlines()[-1])

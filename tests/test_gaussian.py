@@ -7,9 +7,9 @@ import torch
 from diffusers import DDIMScheduler
 from helpers import schedule
 
-from dislib.gaussian import WHITE, Law, follow, gain, ideal_eps, modes, noisy, own_leak, share_of, start_law
-from dislib.prior import StylePrior
-from dislib.stochastic import abars_of
+from dislib.core.gaussian import WHITE, Law, follow, gain, ideal_eps, modes, noisy, own_leak, share_of, start_law
+from dislib.core.prior import StylePrior
+from dislib.core.stochastic import abars_of
 
 STYLE = Law(1.70, 0.45)  # the first channel of line art on Stable Diffusion
 

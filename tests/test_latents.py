@@ -5,8 +5,8 @@ import pytest
 import torch
 from helpers import build_pipeline, images, shared_pipeline
 
+from dislib.core.latents import blob, checkerboard, decode, encode, encode_batches, white_noise
 from dislib.errors import DislibError, ImageError, ModelError
-from dislib.latents import blob, checkerboard, decode, encode, encode_batches, white_noise
 
 
 def test_encode_is_the_mode_times_the_scaling_factor():
@@ -42,7 +42,7 @@ def test_encode_takes_any_iterable_one_batch_at_a_time():
 
 
 def test_wrong_size_names_the_image_and_the_mend():
-    with pytest.raises(ImageError, match=r"image 1 is 64 x 64 px .* 128 x 128; use datasets.prepare_image"):
+    with pytest.raises(ImageError, match=r"image 1 is 64 x 64 px .* 128 x 128; use prepare_image"):
         encode(shared_pipeline(), [*images(1), *images(1, size=64)])
 
 

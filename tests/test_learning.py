@@ -9,9 +9,9 @@ from helpers import images, shared_pipeline
 from small_course import WORDS, small_course
 
 from dislib.errors import DislibError, DislibWarning
-from dislib.learning import BOTH, METHODS, VARIANTS, Learnt, over_seeds, pick, read_learning, write_learning
-from dislib.tiny import learning, own_leak
-from dislib.training_set import TrainingSet
+from dislib.evaluation.learning import BOTH, METHODS, VARIANTS, Learnt, over_seeds, pick, read_learning, write_learning
+from dislib.training.examples import TrainingSet
+from recipes import learning, own_leak
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_seeds_are_put_together_with_the_widest_band():
 
 def test_a_broken_table_is_named(tmp_path):
     path = tmp_path / "learning.csv"
-    with pytest.raises(DislibError, match="python -m dislib.tiny learning"):
+    with pytest.raises(DislibError, match="python -m recipes learning"):
         read_learning(path)
     path.write_text("a,b\n1,2\n")
     with pytest.raises(DislibError, match="expected the columns method, style"):

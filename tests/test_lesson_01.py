@@ -7,8 +7,17 @@ import pytest
 import torch
 from PIL import Image
 
-from dislib import claims, encode, generate, load_pipeline, white_noise, world
-from dislib.latents import blob, checkerboard
+from dislib import encode, generate, load_pipeline, white_noise, world
+from dislib.core.latents import blob, checkerboard
+from dislib.lessons.lesson_01 import (
+    claim_blob_moves_thing,
+    claim_constant_moves_colour,
+    claim_name_the_seed,
+    claim_plain_starts_are_middling,
+    claim_readable_leak,
+    claim_seed_share,
+    claim_shuffled_is_chance,
+)
 
 SCENES = {  # prompt -> what it tells
     "a red house in the meadow": {"thing": "house", "colour": "red", "ground": "meadow"},
@@ -43,20 +52,20 @@ def grid(paint):
 
 @pytest.mark.parametrize("measure", ["thumbnail", "colour"])
 def test_the_seed_decides_the_look(grid, measure):
-    assert (claim := claims.claim_seed_share(grid, measure=measure)), str(claim)
+    assert (claim := claim_seed_share(grid, measure=measure)), str(claim)
 
 
 def test_shuffled_pairs_are_at_chance(grid):
-    assert (claim := claims.claim_shuffled_is_chance(grid)), str(claim)
+    assert (claim := claim_shuffled_is_chance(grid)), str(claim)
 
 
 def test_a_picture_tells_its_seed(grid):
-    assert (claim := claims.claim_name_the_seed(grid)), str(claim)
+    assert (claim := claim_name_the_seed(grid)), str(claim)
 
 
 def test_the_last_noise_tells_the_mean(pipe):
     pictures = [world.paint(world.sample(np.random.default_rng([3, k]))) for k in range(100)]
-    claim = claims.claim_readable_leak(encode(pipe, pictures), sqrt_abar=float(pipe.scheduler.alphas_cumprod[-1]) ** 0.5)
+    claim = claim_readable_leak(encode(pipe, pictures), sqrt_abar=float(pipe.scheduler.alphas_cumprod[-1]) ** 0.5)
     assert claim, str(claim)
     assert 1.3 < claim.value < 2.0, "calibrated to be about as readable as Stable Diffusion's, 1.65"
 
@@ -67,7 +76,7 @@ def test_plain_noise_gives_middling_pictures(grid):
         return world.paint(replace(scene, count=1, second=None, medium=None, **told))
 
     real = [[fitting(told, k) for k in range(18)] for told in SCENES.values()]
-    assert (claim := claims.claim_plain_starts_are_middling(grid, real)), str(claim)
+    assert (claim := claim_plain_starts_are_middling(grid, real)), str(claim)
 
 
 def test_a_constant_sets_the_colour(paint):
@@ -77,7 +86,7 @@ def test_a_constant_sets_the_colour(paint):
         pushes[k, k // 2] = (6, -6)[k % 2] / SIDE
     starts = torch.cat([z[None], z + pushes, z + pushes * BOARD])
     (plain, *pushed), = paint(["a red house in the meadow"], range(17), start=starts)
-    assert (claim := claims.claim_constant_moves_colour([plain] * 8, pushed[:8], pushed[8:])), str(claim)
+    assert (claim := claim_constant_moves_colour([plain] * 8, pushed[:8], pushed[8:])), str(claim)
 
 
 def test_the_thing_follows_the_blob(pipe, paint):
@@ -90,4 +99,4 @@ def test_the_thing_follows_the_blob(pipe, paint):
         return paint(["a red house"], range(20), start=torch.stack([z + bump for z in noises for bump in bumps]))[0]
 
     wide, fine = ([row[i : i + 5] for i in range(0, 20, 5)] for row in (slide(1.0), slide(BOARD)))
-    assert (claim := claims.claim_blob_moves_thing(places, wide, fine, colour=RED)), str(claim)
+    assert (claim := claim_blob_moves_thing(places, wide, fine, colour=RED)), str(claim)

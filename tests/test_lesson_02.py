@@ -3,15 +3,24 @@
 import pytest
 import torch
 
-from dislib import StylePrior, claims, data_dir, datasets, decode, encode, generate, load_pipeline
+from dislib import StylePrior, data_dir, decode, encode, generate, load_pipeline
+from dislib.images.images import list_images, load_image
+from dislib.lessons.lesson_02 import (
+    claim_band_in_mean,
+    claim_error_shrinks,
+    claim_prior_mean_not_zero,
+    claim_prior_shows_palette,
+    claim_prompt_survives,
+    claim_start_brings_style,
+)
 
 STYLES = ("sketch", "sticker", "comic", "blueprint", "neon", "hubble")
 PROMPTS = ["a red house in the meadow", "a blue car on the street at night", "a yellow boat on the sea at sunset"]
 
 
 def pictures(style, split, n):
-    files = datasets.list_images(data_dir() / "styles" / style / split).files
-    return [datasets.load_image(file, 128) for file in files[:n]]
+    files = list_images(data_dir() / "styles" / style / split).files
+    return [load_image(file, 128) for file in files[:n]]
 
 
 @pytest.fixture(scope="module")
@@ -37,28 +46,28 @@ def painted(pipe, priors):
 
 @pytest.mark.parametrize("style", STYLES)
 def test_no_style_is_centred_on_zero(priors, style):
-    assert (claim := claims.claim_prior_mean_not_zero(priors[style])), str(claim)
+    assert (claim := claim_prior_mean_not_zero(priors[style])), str(claim)
 
 
 def test_the_caption_band_is_in_the_mean(priors):
-    assert (claim := claims.claim_band_in_mean({s: p.mean for s, p in priors.items()}, "comic")), str(claim)
+    assert (claim := claim_band_in_mean({s: p.mean for s, p in priors.items()}, "comic")), str(claim)
 
 
 def test_priors_show_their_palettes(pipe, priors):
     decoded = {style: decode(pipe, prior.mean)[0] for style, prior in priors.items()}
     shown = {style: pictures(style, "test", 18) for style in STYLES}
     blank = decode(pipe, torch.zeros(priors["comic"].shape))[0]
-    assert (claim := claims.claim_prior_shows_palette(decoded, shown, blank=blank)), str(claim)
+    assert (claim := claim_prior_shows_palette(decoded, shown, blank=blank)), str(claim)
 
 
 def test_the_error_of_a_prior_shrinks(pipe):
-    claim = claims.claim_error_shrinks(encode(pipe, pictures("comic", "train", 50)), sizes=(3, 6, 12, 25))
+    claim = claim_error_shrinks(encode(pipe, pictures("comic", "train", 50)), sizes=(3, 6, 12, 25))
     assert claim, str(claim)
 
 
 def test_the_leak_brings_the_style_and_keeps_the_prompt(painted):
     flat = {name: sum(grid, []) for name, grid in painted.items()}
     for kind in ("leak", "paper"):
-        claim = claims.claim_start_brings_style(flat["white"], flat[kind], pictures("sketch", "test", 18))
+        claim = claim_start_brings_style(flat["white"], flat[kind], pictures("sketch", "test", 18))
         assert claim, str(claim)
-    assert (claim := claims.claim_prompt_survives(painted["leak"], painted["paper"])), str(claim)
+    assert (claim := claim_prompt_survives(painted["leak"], painted["paper"])), str(claim)

@@ -3,12 +3,17 @@
 import pytest
 import torch
 
-from dislib import TrainingSet, claims, data_dir, datasets, finetune, finetuned, gaussian, generate, load_pipeline
-from dislib.live import together
-from dislib.models import pipeline_fingerprint, separate
-from dislib.prior import first_timestep
-from dislib.sampling import make_scheduler
-from dislib.tiny.lesson_03 import LORAS
+from dislib import TrainingSet, data_dir, finetune, generate, load_pipeline
+from dislib.core import gaussian
+from dislib.core.pipeline import pipeline_fingerprint, separate
+from dislib.core.prior import first_timestep
+from dislib.core.sampling import make_scheduler
+from dislib.images.images import list_images, load_image
+from dislib.lessons.lesson_02 import claim_prompt_survives
+from dislib.lessons.lesson_03 import claim_colour_hangs_on_seed, claim_nearer_to_style, claim_own_leak
+from dislib.lessons.live import together
+from dislib.training.result import read
+from recipes.loras import LORAS
 
 PROMPTS = ["a red house in the meadow", "a blue car on the street", "a yellow boat on the sea"]
 SEEDS = [0, 1, 2]
@@ -32,8 +37,8 @@ def prior(pipe, sketches):
 
 @pytest.fixture(scope="module")
 def shown():
-    files = datasets.list_images(data_dir() / "styles" / "sketch" / "test").files
-    return [datasets.load_image(file, 128) for file in files[:40]]
+    files = list_images(data_dir() / "styles" / "sketch" / "test").files
+    return [load_image(file, 128) for file in files[:40]]
 
 
 @pytest.fixture(scope="module")
@@ -77,16 +82,16 @@ def flat(rows):
     ],
 )
 def test_which_is_nearer_to_the_style(heaps, shown, ours, rival):
-    assert (claim := claims.claim_nearer_to_style(flat(heaps[ours]), flat(heaps[rival]), shown)), str(claim)
+    assert (claim := claim_nearer_to_style(flat(heaps[ours]), flat(heaps[rival]), shown)), str(claim)
 
 
 def test_from_white_noise_the_colour_hangs_on_the_seed(heaps, shown):
-    claim = claims.claim_colour_hangs_on_seed(heaps["white", "white"], heaps["style", "matched"], shown)
+    claim = claim_colour_hangs_on_seed(heaps["white", "white"], heaps["style", "matched"], shown)
     assert claim, str(claim)
 
 
 def test_only_the_tuned_model_can_read_the_papers_start(heaps):
-    assert (claim := claims.claim_prompt_survives(heaps["style", "paper"], heaps["base", "paper"])), str(claim)
+    assert (claim := claim_prompt_survives(heaps["style", "paper"], heaps["base", "paper"])), str(claim)
 
 
 def test_the_method_has_a_leak_of_its_own_and_the_matched_start_has_none(pipe, sketches, prior):
@@ -94,8 +99,8 @@ def test_the_method_has_a_leak_of_its_own_and_the_matched_start_has_none(pipe, s
     _, a, b = first_timestep(scheduler, 12)
     z_T = a * sketches.latents + b * prior.sample(range(50))
     paper, matched = (prior.start(range(100, 200), kind=k, scheduler=scheduler) for k in ("paper", "matched"))
-    assert (claim := claims.claim_own_leak(z_T, paper, prior.mean)), str(claim)
-    assert not claims.claim_own_leak(z_T, matched, prior.mean)
+    assert (claim := claim_own_leak(z_T, paper, prior.mean)), str(claim)
+    assert not claim_own_leak(z_T, matched, prior.mean)
     assert claim.value == pytest.approx(a + b, abs=0.02)
     assert gaussian.share_of(matched.mean(0), prior.mean) == pytest.approx(a + b, abs=0.02)
 
@@ -103,11 +108,11 @@ def test_the_method_has_a_leak_of_its_own_and_the_matched_start_has_none(pipe, s
 # --- what is shipped --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not SHIPPED.exists(), reason="no LoRA is shipped yet: python -m dislib.tiny lesson_03")
+@pytest.mark.skipif(not SHIPPED.exists(), reason="no LoRA is shipped yet: python -m recipes loras")
 @pytest.mark.parametrize("name", LORAS)
 def test_a_shipped_lora_belongs_to_this_base_and_these_pictures(pipe, name):
-    record, (style, _) = finetuned.read(SHIPPED / name), LORAS[name]
-    assert record["base"] == pipeline_fingerprint(pipe), "train it again: python -m dislib.tiny baselines, lesson_03"
+    record, (style, _) = read(SHIPPED / name), LORAS[name]
+    assert record["base"] == pipeline_fingerprint(pipe), "train it again: python -m recipes baselines, loras"
     learnt = TrainingSet.from_folder(pipe, data_dir() / "styles" / style / "train", n=50)
     assert record["examples"] == learnt.fingerprint() and record["settings"]["max_train_steps"] == 1000
     model = load_pipeline(SHIPPED / name)

@@ -5,15 +5,20 @@ import json
 import numpy as np
 import pytest
 
-from dislib import blind_spots, data_dir, datasets, finetuned, generate, load_pipeline
-from dislib.evaluation import GUIDANCE
-from dislib.judge import fingerprint, load_judge, look
-from dislib.memorisation import copying
-from dislib.metrics import fid
-from dislib.models import pipeline_fingerprint
-from dislib.results import FLOOR, METRICS, TRAINING, Reference, read_results, standings
-from dislib.sheets import read_sheet
-from dislib.tiny.results import ALL, BALLOT_GUIDANCE, BATCH_SIZE, FEW, FULL, SHEETS, SHOWN, STYLES, SWEPT, VOTED
+from dislib import data_dir, generate, load_pipeline
+from dislib.core.pipeline import pipeline_fingerprint
+from dislib.evaluation.judge import fingerprint, load_judge, look
+from dislib.evaluation.memorisation import copying
+from dislib.evaluation.metrics import fid
+from dislib.evaluation.reference import Reference
+from dislib.evaluation.sweep import GUIDANCE
+from dislib.evaluation.table import FLOOR, METRICS, TRAINING, read_results, standings
+from dislib.images.images import list_images, load_image
+from dislib.images.prompts import read_prompts
+from dislib.images.sheets import read_sheet
+from dislib.lessons.lesson_04 import shipped_pictures
+from dislib.training.result import read
+from recipes.sweeps import ALL, BALLOT_GUIDANCE, BATCH_SIZE, FEW, FULL, SHEETS, SHOWN, STYLES, SWEPT, VOTED
 
 SHIPPED = data_dir() / "results"
 WHITE_PAGES = ("sketch", "sticker")
@@ -166,22 +171,22 @@ def test_nobody_follows_the_prompt_better_than_the_base(few, style):
 def test_a_tuned_model_keeps_layouts_of_its_training_images():
     """By pixels; fresh pictures of the style are the control."""
     tuned, style = data_dir() / "finetuned" / "sketch", data_dir() / "styles" / "sketch" / "train"
-    used = set(finetuned.read(tuned)["files"])
-    drawn = {file.name: datasets.load_image(file, 128) for file in datasets.list_images(style).files}
+    used = set(read(tuned)["files"])
+    drawn = {file.name: load_image(file, 128) for file in list_images(style).files}
     train, held_out = ([image for name, image in drawn.items() if (name in used) == side] for side in (True, False))
-    prompts = datasets.read_prompts(data_dir() / "prompts" / "prompts.jsonl")[::4]
+    prompts = read_prompts(data_dir() / "prompts" / "prompts.jsonl")[::4]
     made = [s.image for b in generate(load_pipeline(tuned), prompts, [0], guidance=2, kind="matched") for s in b]
-    fresh = blind_spots.shipped_pictures("sketch")[0][:50]
+    fresh = shipped_pictures("sketch")[0][:50]
     leaning, honest = (copying(pictures, train, held_out) for pictures in (made, fresh))
     assert leaning.low > 0.6 and honest.low < 0.5 < honest.high
 
 
 def test_repeated_training_images_have_a_low_fid_but_not_the_lowest(rows):
     """What the quiz says of a model that only repeats them."""
-    used = set(finetuned.read(data_dir() / "finetuned" / "sketch")["files"])
-    files = [file for file in datasets.list_images(data_dir() / "styles" / "sketch" / "train").files if file.name in used]
+    used = set(read(data_dir() / "finetuned" / "sketch")["files"])
+    files = [file for file in list_images(data_dir() / "styles" / "sketch" / "train").files if file.name in used]
     judge = load_judge()
-    seen = look([datasets.load_image(file, 128) for file in files], [""] * len(files), judge=judge)["pooled"]
+    seen = look([load_image(file, 128) for file in files], [""] * len(files), judge=judge)["pooled"]
     repeated = fid(np.repeat(seen, 16, axis=0), Reference.of("sketch", judge).pooled)
     [floor] = [r.high for r in rows if (r.method, r.style, r.metric) == (FLOOR, "sketch", "fid")]
     assert 2 * floor < repeated < min(row.low for row in curve(rows, "sketch", "plain", "fid").values())

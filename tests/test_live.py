@@ -10,13 +10,14 @@ import torch
 from helpers import build_pipeline, images, shared_pipeline
 from PIL import Image
 
-from dislib import changes, decode, generate, white_noise
-from dislib.denoising import denoise
+from dislib import decode, generate, white_noise
+from dislib.core.pipeline import separate
 from dislib.errors import DislibError, ModelError, SamplerError
-from dislib.live import Film, together
-from dislib.models import separate
-from dislib.training import Record, finetune
-from dislib.training_set import TrainingSet
+from dislib.lessons import changes
+from dislib.lessons.denoising import denoise
+from dislib.lessons.live import Film, together
+from dislib.training.examples import TrainingSet
+from dislib.training.finetune import Record, finetune
 
 SHAPE = (4, 16, 16)
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dislib.blind_spots import INTACT, cases, measure_cases, shifted, shipped_pictures, verdict, verdict_figure
 from dislib.errors import DislibError
-from dislib.judge import load_judge
-from dislib.memorisation import copying
-from dislib.plots import png_bytes
-from dislib.results import Reference
+from dislib.evaluation.judge import load_judge
+from dislib.evaluation.memorisation import copying
+from dislib.evaluation.reference import Reference
+from dislib.figures.plots import png_bytes
+from dislib.lessons.lesson_04 import INTACT, cases, measure_cases, shifted, shipped_pictures, verdict, verdict_figure
 
 
 @pytest.fixture(scope="module")

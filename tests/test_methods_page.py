@@ -3,7 +3,7 @@
 import pytest
 from conftest import ROOT
 
-from dislib.methods import FULL, LORA, METHODS, TRAININGS
+from dislib.training.methods import FULL, LORA, METHODS, TRAININGS
 
 PAGE = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("| ")][

@@ -6,9 +6,10 @@ import torch
 from PIL import Image
 from small_judge import save_judge
 
-from dislib import metrics
 from dislib.errors import DislibError, ModelError
-from dislib.metrics import FrechetStats, fid, kid, mmd
+from dislib.evaluation.bands import block_bootstrap
+from dislib.evaluation.judge import clip_scores, image_features, load_judge, text_features, zero_shot
+from dislib.evaluation.metrics import FrechetStats, fid, kid, load_features, mmd, psnr, save_features
 
 
 def gauss(n, mean, spread, *, rng=0):
@@ -166,8 +167,8 @@ def test_statistics_survive_the_file(tmp_path):
 
 def test_features_survive_the_file(tmp_path):
     x = normal(20, 5).astype(np.float32)
-    metrics.save_features(tmp_path / "f.safetensors", x, meta={"kind": "pooled", "n": 20})
-    back, meta = metrics.load_features(tmp_path / "f.safetensors")
+    save_features(tmp_path / "f.safetensors", x, meta={"kind": "pooled", "n": 20})
+    back, meta = load_features(tmp_path / "f.safetensors")
     np.testing.assert_array_equal(back, x)
     assert meta == {"kind": "pooled", "n": "20"}
 
@@ -175,13 +176,13 @@ def test_features_survive_the_file(tmp_path):
 def test_broken_and_foreign_files_are_refused(tmp_path):
     path = tmp_path / "f.safetensors"
     with pytest.raises(DislibError, match="there is no file"):
-        metrics.load_features(path)
-    metrics.save_features(path, normal(20, 5))
+        load_features(path)
+    save_features(path, normal(20, 5))
     with pytest.raises(DislibError, match="lacks .*mean"):
         FrechetStats.load(path)
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DislibError, match="not a whole safetensors file"):
-        metrics.load_features(path)
+        load_features(path)
 
 
 # --- bands ----------------------------------------------------------------------------------------------------
@@ -189,7 +190,7 @@ def test_broken_and_foreign_files_are_refused(tmp_path):
 
 def test_band_of_a_mean_has_the_width_of_its_standard_error():
     scores = np.random.default_rng(0).normal(size=400)
-    band = metrics.block_bootstrap(lambda i: scores[i].mean(), range(400), draws=2000)
+    band = block_bootstrap(lambda i: scores[i].mean(), range(400), draws=2000)
     assert band.value == pytest.approx(scores.mean())
     assert band.high - band.low == pytest.approx(2 * 1.96 / 20, rel=0.1)
 
@@ -198,20 +199,20 @@ def test_blocks_are_drawn_whole():
     """Four equal pictures a prompt hold no more than one: the band must not shrink."""
     scores = np.repeat(np.random.default_rng(0).normal(size=100), 4)
     prompts = np.repeat(np.arange(100), 4)
-    blocked = metrics.block_bootstrap(lambda i: scores[i].mean(), prompts, draws=1000)
-    single = metrics.block_bootstrap(lambda i: scores[i].mean(), range(400), draws=1000)
+    blocked = block_bootstrap(lambda i: scores[i].mean(), prompts, draws=1000)
+    single = block_bootstrap(lambda i: scores[i].mean(), range(400), draws=1000)
     assert (blocked.high - blocked.low) == pytest.approx(2 * (single.high - single.low), rel=0.15)
 
 
 def test_fid_lies_inside_its_own_band():
     x, y = normal(80, 8), normal(80, 8, shift=0.3, rng=1)
-    band = metrics.block_bootstrap(lambda i: fid(x[i], y), np.repeat(np.arange(20), 4), draws=50)
+    band = block_bootstrap(lambda i: fid(x[i], y), np.repeat(np.arange(20), 4), draws=50)
     assert band.low < band.value < band.high and band.value == fid(x, y)
 
 
 def test_one_block_is_no_bootstrap():
     with pytest.raises(DislibError, match="at least 2 blocks"):
-        metrics.block_bootstrap(np.mean, ["a", "a"])
+        block_bootstrap(np.mean, ["a", "a"])
 
 
 # --- PSNR -----------------------------------------------------------------------------------------------------
@@ -219,21 +220,21 @@ def test_one_block_is_no_bootstrap():
 
 def test_psnr_by_hand():
     white, grey = Image.new("RGB", (8, 8), (255,) * 3), Image.new("RGB", (8, 8), (245,) * 3)
-    np.testing.assert_allclose(metrics.psnr([white, grey], [grey, grey]), [20 * np.log10(25.5), np.inf])
+    np.testing.assert_allclose(psnr([white, grey], [grey, grey]), [20 * np.log10(25.5), np.inf])
 
 
 def test_psnr_agrees_with_scikit_image():
     skimage = pytest.importorskip("skimage.metrics")
     a, b = pictures(2)
     expected = skimage.peak_signal_noise_ratio(np.asarray(a), np.asarray(b))
-    assert metrics.psnr([np.asarray(a)], [b]) == pytest.approx([expected])
+    assert psnr([np.asarray(a)], [b]) == pytest.approx([expected])
 
 
 def test_psnr_names_what_does_not_fit():
     with pytest.raises(DislibError, match="2 images but 1 references"):
-        metrics.psnr(pictures(2), pictures(1))
+        psnr(pictures(2), pictures(1))
     with pytest.raises(DislibError, match="image 0 .* differ in size"):
-        metrics.psnr(pictures(1), pictures(1, size=(8, 8)))
+        psnr(pictures(1), pictures(1, size=(8, 8)))
 
 
 # --- the judge ------------------------------------------------------------------------------------------------
@@ -246,7 +247,7 @@ def judge_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def judge(judge_folder):
-    return metrics.load_judge(judge_folder, device="cpu")
+    return load_judge(judge_folder, device="cpu")
 
 
 def test_judge_is_loaded_in_float32_and_frozen(judge, judge_folder):
@@ -257,10 +258,10 @@ def test_judge_is_loaded_in_float32_and_frozen(judge, judge_folder):
 
 def test_features_have_the_right_shapes_whatever_the_batch(judge):
     images = pictures(5)
-    pooled = metrics.image_features(images, judge, batch_size=2)
+    pooled = image_features(images, judge, batch_size=2)
     assert pooled.shape == (5, 24) and pooled.dtype == np.float32
-    np.testing.assert_allclose(pooled, metrics.image_features(iter(images), judge, batch_size=64), atol=1e-5)
-    projected = metrics.image_features(images, judge, kind="projected")
+    np.testing.assert_allclose(pooled, image_features(iter(images), judge, batch_size=64), atol=1e-5)
+    projected = image_features(images, judge, kind="projected")
     assert projected.shape == (5, 12)
     np.testing.assert_allclose(np.linalg.norm(projected, axis=1), 1, atol=1e-5)
 
@@ -268,7 +269,7 @@ def test_features_have_the_right_shapes_whatever_the_batch(judge):
 def test_arrays_and_pictures_give_the_same_features(judge):
     images = pictures(2)
     np.testing.assert_array_equal(
-        metrics.image_features(images, judge), metrics.image_features([np.asarray(i) for i in images], judge))
+        image_features(images, judge), image_features([np.asarray(i) for i in images], judge))
 
 
 def test_clip_scores_are_the_models_own_cosines(judge):
@@ -276,10 +277,10 @@ def test_clip_scores_are_the_models_own_cosines(judge):
     inputs = judge.processor(text=prompts, images=images, padding=True, return_tensors="pt")
     with torch.inference_mode():
         logits = judge.model(**inputs).logits_per_image.diagonal() / judge.model.logit_scale.exp()
-    found = metrics.clip_scores(images, prompts, judge)
+    found = clip_scores(images, prompts, judge)
     np.testing.assert_allclose(found, 100 * logits.numpy(), rtol=1e-4, atol=1e-4)
-    features = metrics.image_features(images, judge, kind="projected")
-    np.testing.assert_allclose(metrics.clip_scores(features, prompts, judge), found)
+    features = image_features(images, judge, kind="projected")
+    np.testing.assert_allclose(clip_scores(features, prompts, judge), found)
 
 
 def test_clip_scores_agree_with_torchmetrics(judge):
@@ -303,7 +304,7 @@ def test_clip_scores_agree_with_torchmetrics(judge):
     values = []
     for image, prompt in zip(images, prompts):  # one at a time: their mean is clipped at 0
         values.append(float(metric(torch.from_numpy(np.array(image)).permute(2, 0, 1), prompt)))
-    found = metrics.clip_scores(images, prompts, judge)
+    found = clip_scores(images, prompts, judge)
     assert (found > 0).any()
     np.testing.assert_allclose(values, found.clip(min=0), rtol=1e-4, atol=1e-4)
 
@@ -313,32 +314,32 @@ def test_zero_shot_is_the_softmax_of_the_logits(judge):
     inputs = judge.processor(text=candidates, images=images, padding=True, return_tensors="pt")
     with torch.inference_mode():
         expected = judge.model(**inputs).logits_per_image.softmax(dim=1).numpy()
-    choices, probabilities = metrics.zero_shot(images, candidates, judge)
+    choices, probabilities = zero_shot(images, candidates, judge)
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
     np.testing.assert_array_equal(choices, expected.argmax(axis=1))
 
 
 def test_long_prompts_are_cut_not_refused(judge):
-    assert metrics.text_features(["a red house " * 50], judge).shape == (1, 12)
+    assert text_features(["a red house " * 50], judge).shape == (1, 12)
 
 
 def test_judge_refuses_what_it_cannot_see(judge):
     with pytest.raises(DislibError, match="image 1 is float32 .*uint8"):
-        metrics.image_features([*pictures(1), np.zeros((8, 8, 3), np.float32)], judge)
+        image_features([*pictures(1), np.zeros((8, 8, 3), np.float32)], judge)
     with pytest.raises(DislibError, match=r"pass \[picture\]"):
-        metrics.image_features(pictures(1)[0], judge)
+        image_features(pictures(1)[0], judge)
     with pytest.raises(DislibError, match="list is empty"):
-        metrics.image_features([], judge)
+        image_features([], judge)
     with pytest.raises(DislibError, match="kind='inception' is unknown"):
-        metrics.image_features(pictures(1), judge, kind="inception")
+        image_features(pictures(1), judge, kind="inception")
     with pytest.raises(DislibError, match="2 images but 1 prompts"):
-        metrics.clip_scores(pictures(2), ["a tree"], judge)
+        clip_scores(pictures(2), ["a tree"], judge)
     with pytest.raises(DislibError, match="at least two candidate"):
-        metrics.zero_shot(pictures(1), ["a tree"], judge)
+        zero_shot(pictures(1), ["a tree"], judge)
 
 
 def test_a_judge_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ModelError, match=f"no CLIP model can be loaded from {tmp_path}"):
-        metrics.load_judge(tmp_path)
+        load_judge(tmp_path)
     with pytest.raises(ModelError, match="nowhere"):
-        metrics.load_judge(tmp_path / "nowhere")
+        load_judge(tmp_path / "nowhere")

@@ -9,12 +9,21 @@ import pytest
 import torch
 from helpers import build_pipeline, image_folder, pickle_in_disguise, save_pipeline, tokenizer
 
-from dislib import models
-from dislib.errors import ModelError
-from dislib.models import (
-    SD15, data_dir, image_size, latent_shape, load_pipeline, model_id, pick_dtype, pipeline_fingerprint, random_sd15,
+from dislib import files
+from dislib.core import pipeline
+from dislib.core.pipeline import (
+    SD15,
+    image_size,
+    latent_shape,
+    model_id,
+    pipeline_fingerprint,
+    random_sd15,
     weight_sample,
 )
+from dislib.device import pick_dtype
+from dislib.errors import ModelError
+from dislib.files import data_dir
+from dislib.loading import load_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +77,8 @@ def test_half_precision_on_cuda_and_never_bfloat16():
 
 def test_the_keyword_for_the_format_follows_diffusers(monkeypatch):
     for version, keyword in (("0.39.0", "torch_dtype"), ("0.40.0.dev0", "dtype"), ("0.42.1", "dtype")):
-        monkeypatch.setattr(models.diffusers, "__version__", version)
-        assert models._dtype_keyword() == keyword
+        monkeypatch.setattr(pipeline.diffusers, "__version__", version)
+        assert pipeline._dtype_keyword() == keyword
 
 
 def test_weights_tell_models_apart_but_not_formats():
@@ -95,7 +104,7 @@ def test_no_data(tmp_path, monkeypatch):
     monkeypatch.setenv("DISLIB_DATA", str(tmp_path))
     _refused("tiny", "the embedded model is not in")
     monkeypatch.delenv("DISLIB_DATA")
-    monkeypatch.setattr(models, "__file__", str(tmp_path / "site-packages" / "dislib" / "models.py"))
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "site-packages" / "dislib" / "files.py"))
     _refused("tiny", "install the package from a checkout .* or set the environment variable DISLIB_DATA")
 
 
@@ -172,8 +181,8 @@ def test_the_configuration_of_sd15_without_its_weights():
 
 def test_512_px_go_through_prior_and_generate(tmp_path):
     """The shapes of Stable Diffusion 1.5 with few channels, so that they are tried each time."""
-    from dislib.prior import StylePrior
-    from dislib.sampling import generate
+    from dislib.core.prior import StylePrior
+    from dislib.core.sampling import generate
 
     pipe = build_pipeline(sample_size=64)
     prior = StylePrior.from_images(pipe, image_folder(tmp_path / "style", 3, size=700), batch_size=2)
@@ -187,8 +196,8 @@ def test_full_size_goes_through_prior_and_generate(tmp_path):
     """512 px from a folder of photographs' sizes to a picture, in less than 24 GiB."""
     import resource
 
-    from dislib.prior import StylePrior
-    from dislib.sampling import generate
+    from dislib.core.prior import StylePrior
+    from dislib.core.sampling import generate
 
     torch.manual_seed(0)
     pipe = random_sd15(tokenizer=tokenizer(77))

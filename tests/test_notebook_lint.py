@@ -7,9 +7,9 @@ import json
 import nbformat
 import pytest
 from conftest import ROOT
-from notebook_lint import cost_card, lint, measured_cost, true_costs
 
-from dislib._course import setup_cell
+from tools.notebook_lint import cost_card, lint, measured_cost, true_costs
+from tools.stamp import setup_cell
 
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
 CARD = "| Scale | Time | Memory | Download |\n|---|---|---|---|\n| embedded, two cores | 3 min | 2 GB | nothing |\n"

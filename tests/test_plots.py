@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dislib import plots
 from dislib.errors import DislibError
+from dislib.figures import plots
 
 
 def picture(rng=0, *, size=48):
@@ -191,7 +191,7 @@ def test_a_notebook_shows_the_figure_once_with_its_alternative():
 
 
 def test_nothing_is_drawn_through_pyplot():
-    code = "import sys; from dislib import plots; plots.bars({'a': 1.0}); assert 'matplotlib.pyplot' not in sys.modules"
+    code = "import sys; from dislib.figures import plots; plots.bars({'a': 1.0}); assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 

@@ -12,11 +12,11 @@ from diffusers import DPMSolverMultistepScheduler
 from helpers import build_pipeline, image_folder, images, pickle_in_disguise, schedule, shared_pipeline
 from safetensors.torch import load_file, save_file
 
-from dislib import datasets
-from dislib import prior as prior_module
+import dislib
+from dislib.core.latents import encode, white_noise
+from dislib.core.prior import RunningMoments, StylePrior, draw, first_timestep, second_stream
 from dislib.errors import DislibError, ImageError, OutputError, PriorError
-from dislib.latents import encode, white_noise
-from dislib.prior import RunningMoments, StylePrior, draw, first_timestep, second_stream
+from dislib.images.images import list_images
 
 SHAPE = (4, 8, 8)
 
@@ -132,7 +132,7 @@ def test_from_a_folder_a_list_of_paths_and_pictures(tmp_path):
     pipe, folder = shared_pipeline(), image_folder(tmp_path / "style", 5)
     (folder / "broken.jpg").write_text("x")
     latents = encode(pipe, images(5))
-    for source in (folder, str(folder), sorted(folder.iterdir()), images(5), datasets.list_images(folder)):
+    for source in (folder, str(folder), sorted(folder.iterdir()), images(5), list_images(folder)):
         prior = StylePrior.from_images(pipe, source, batch_size=2)
         torch.testing.assert_close(prior.mean, latents.mean(0), atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(prior.std, latents.std(0), atol=1e-5, rtol=1e-3)
@@ -351,7 +351,7 @@ def test_a_pickle_in_disguise_is_refused_unopened(tmp_path):
 
 
 def test_the_package_opens_no_pickle():
-    for source in Path(prior_module.__file__).parent.rglob("*.py"):
+    for source in Path(dislib.__file__).parent.rglob("*.py"):
         code = source.read_text(encoding="utf-8")
         pickles = r"^\s*(import|from) (pickle|dill|joblib|shelve|marshal)|allow_pickle=True"
         assert not re.search(pickles, code, re.M), source

@@ -16,10 +16,10 @@ from conftest import ROOT
 from test_environment import project, requirements
 
 import dislib
-from dislib import _course
+from tools.stamp import colab_link, repository, setup_cell, stamp
 
 MODULE_OF = {"ipython": "IPython", "pillow": "PIL", "scikit-image": "skimage", "py-rattler": "rattler", "pyyaml": "yaml",
-             "torch-fidelity": "torch_fidelity", "huggingface-hub": "huggingface_hub"}
+             "torch-fidelity": "torch_fidelity", "import-linter": "importlinter", "huggingface-hub": "huggingface_hub"}
 
 
 def python(*arguments, **environment):
@@ -51,7 +51,7 @@ def test_public_names_resolve(name):
 
 def test_a_wrong_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'StylePriors'"):
-        dislib.StylePriors
+        _ = dislib.StylePriors
 
 
 def imported_modules(path):
@@ -66,14 +66,14 @@ def imported_modules(path):
 def test_everything_imported_is_declared():
     declared = {MODULE_OF.get(name, name) for name in requirements("lab", "test", "eval", "gpu")}
     allowed = declared | set(sys.stdlib_module_names) | {"dislib"}
-    stray = {f"{path.relative_to(ROOT)}: {module}" for path in ROOT.glob("dislib/**/*.py")
+    stray = {f"{path.relative_to(ROOT)}: {module}" for folder in ("dislib", "recipes") for path in ROOT.glob(f"{folder}/**/*.py")
              for module in imported_modules(path) if module not in allowed}
     assert stray == set()
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
 
-TARGETS = "help lab test test-all test-colab course bench cost stamp clean".split()
+TARGETS = "help lab test test-all test-colab lint docs course bench cost stamp clean".split()
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
@@ -92,7 +92,7 @@ def test_ci_runs_make_test():
 # --- the address ------------------------------------------------------------------------------------------------------
 
 SHIELD = "https://colab.research.google.com/assets/colab-badge.svg"
-BADGE = f"[![Open in Colab]({SHIELD})]({_course.colab_link('a/b', 'c.ipynb')})"
+BADGE = f"[![Open in Colab]({SHIELD})]({colab_link('a/b', 'c.ipynb')})"
 
 
 @pytest.fixture
@@ -109,48 +109,48 @@ def copy(tmp_path):
 
 
 def test_everything_is_in_step_with_the_address():
-    assert _course.stamp(write=False) == [], "run `make stamp`"
+    assert stamp(write=False) == [], "run `make stamp`"
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("notebooks/*.ipynb")), ids=lambda path: path.stem)
 def test_notebook_has_setup_cell_and_badge(path):
     cells = ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
-    assert _course.setup_cell(_course.repository()) in cells
-    assert _course.colab_link(_course.repository(), f"notebooks/{path.name}") in cells[0]
+    assert setup_cell(repository()) in cells
+    assert colab_link(repository(), f"notebooks/{path.name}") in cells[0]
 
 
 def test_stamp_changes_every_place(copy):
-    changed = _course.stamp(copy, "ada/course-2")
+    changed = stamp(copy, "ada/course-2")
     assert {path.name for path in changed} == {"pyproject.toml", "README.md", "CITATION.cff", "01_x.ipynb"}
-    assert _course.repository(copy) == "ada/course-2"
-    old = _course.repository(ROOT)
+    assert repository(copy) == "ada/course-2"
+    old = repository(ROOT)
     assert not [path for path in copy.rglob("*.*") if path.is_file() and old in path.read_text(encoding="utf-8")]
     first, setup = json.loads((copy / "notebooks" / "01_x.ipynb").read_text(encoding="utf-8"))["cells"]
-    assert "".join(setup["source"]) == _course.setup_cell("ada/course-2")
-    assert _course.colab_link("ada/course-2", "notebooks/01_x.ipynb") in "".join(first["source"])
+    assert "".join(setup["source"]) == setup_cell("ada/course-2")
+    assert colab_link("ada/course-2", "notebooks/01_x.ipynb") in "".join(first["source"])
     assert "https://github.com/a/c" in "".join(first["source"])  # somebody else's repository
 
 
 def test_stamp_twice_changes_nothing_more(copy):
-    _course.stamp(copy, "ada/course")
-    assert _course.stamp(copy, "ada/course") == []
-    assert _course.stamp(copy) == []
+    stamp(copy, "ada/course")
+    assert stamp(copy, "ada/course") == []
+    assert stamp(copy) == []
 
 
 def test_a_notebook_out_of_step_is_found(copy):
-    assert [path.name for path in _course.stamp(copy, write=False)] == ["01_x.ipynb"]
+    assert [path.name for path in stamp(copy, write=False)] == ["01_x.ipynb"]
 
 
 @pytest.mark.parametrize("wrong", ["course", "https://github.com/ada/course", "ada/course/", "ada/cou rse", "/"])
 def test_stamp_refuses_what_is_no_address(copy, wrong):
     with pytest.raises(ValueError, match="written owner/name"):
-        _course.stamp(copy, wrong)
+        stamp(copy, wrong)
 
 
 def test_setup_cell_does_nothing_at_home(monkeypatch):
     from IPython.core.inputtransformer2 import TransformerManager
 
-    setup = _course.setup_cell("ada/course")
+    setup = setup_cell("ada/course")
     assert len(setup.splitlines()) <= 6
     path = list(sys.path)
     exec(compile(TransformerManager().transform_cell(setup), "setup", "exec"), {})
@@ -175,7 +175,7 @@ def test_setup_cell_fetches_the_course_on_colab(monkeypatch, have_it):
     monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: have_it or None)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    code = TransformerManager().transform_cell(_course.setup_cell("ada/course"))
+    code = TransformerManager().transform_cell(setup_cell("ada/course"))
     exec(compile(code, "setup", "exec"), {"get_ipython": Shell})
     assert len(done) == (0 if have_it else 2)
     assert ("/content/course" in sys.path) is not have_it

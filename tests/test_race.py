@@ -6,11 +6,11 @@ import pytest
 from small_course import small_course
 
 from dislib.errors import DislibWarning
-from dislib.finetuned import read
-from dislib.race import races
-from dislib.results import Row, read_results
-from dislib.tiny import baselines, race
-from dislib.training_set import TrainingSet
+from dislib.evaluation.learning import races
+from dislib.evaluation.table import Row, read_results
+from dislib.training.examples import TrainingSet
+from dislib.training.result import read
+from recipes import baselines, race
 
 
 def row(value, **changed):

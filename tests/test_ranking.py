@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from dislib.errors import DislibError, DislibWarning
-from dislib.plots import CourseFigure
-from dislib.ranking import Standing, agreement, bradley_terry, chance, fit, kendall, ranking_plot, win_table
-from dislib.votes import Ballot, answer
+from dislib.evaluation.ranking import Standing, agreement, bradley_terry, chance, fit, kendall, win_table
+from dislib.evaluation.votes import Ballot, answer
+from dislib.figures.curves import ranking_plot
+from dislib.figures.plots import CourseFigure
 
 TRUTH = {"base": -1.0, "plain": -0.2, "lora": 0.2, "style": 1.0}
 

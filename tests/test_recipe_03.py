@@ -6,13 +6,14 @@ from helpers import build_pipeline
 from PIL import Image
 from safetensors.torch import load_file
 
-from dislib import finetuned, learning
 from dislib.errors import DislibError
-from dislib.learning_curves import images_figure, learning_figure, parts_figure
-from dislib.sheets import read_sheet
-from dislib.tiny import lesson_03
-from dislib.training import finetune
-from dislib.training_set import TrainingSet
+from dislib.evaluation import learning
+from dislib.figures.learning_curves import images_figure, learning_figure, parts_figure
+from dislib.images.sheets import read_sheet
+from dislib.training.examples import TrainingSet
+from dislib.training.finetune import finetune
+from dislib.training.result import LORA, PRIOR, read
+from recipes import loras
 
 
 @pytest.fixture(scope="module")
@@ -27,44 +28,44 @@ def trained(tmp_path_factory):
 
 def test_a_lora_is_shipped_once_in_half_precision(trained, tmp_path):
     source, out = trained / "sketch" / "style-lora-0.003", tmp_path / "finetuned" / "sketch"
-    assert lesson_03.ship_lora(source, out) and not lesson_03.ship_lora(source, out)
-    ours, theirs = load_file(out / finetuned.LORA), load_file(source / finetuned.LORA)
+    assert loras.ship_lora(source, out) and not loras.ship_lora(source, out)
+    ours, theirs = load_file(out / LORA), load_file(source / LORA)
     assert ours.keys() == theirs.keys() and {x.dtype for x in ours.values()} == {torch.float16}
     assert all(torch.allclose(ours[name].float(), theirs[name], rtol=1e-3, atol=1e-6) for name in ours)
-    assert (out / finetuned.PRIOR).read_bytes() == (source / finetuned.PRIOR).read_bytes()
-    assert finetuned.read(out)["settings"] == finetuned.read(source)["settings"]
+    assert (out / PRIOR).read_bytes() == (source / PRIOR).read_bytes()
+    assert read(out)["settings"] == read(source)["settings"]
 
 
 def test_nothing_shipped_tells_of_a_machine(trained, tmp_path, root):
-    lesson_03.ship_lora(trained / "sketch" / "style-lora-0.003", tmp_path / "sketch")
+    loras.ship_lora(trained / "sketch" / "style-lora-0.003", tmp_path / "sketch")
     card = (tmp_path / "sketch" / "README.md").read_text()
     assert "data/finetuned/sketch" in card
     assert str(root) not in card and str(tmp_path) not in card
 
 
 def test_a_short_training_counts_as_missing(trained, tmp_path):
-    told = [record["state"] for record in lesson_03.run(folder=trained.parent / "x", out=tmp_path)]
+    told = [record["state"] for record in loras.run(folder=trained.parent / "x", out=tmp_path)]
     assert all(state.startswith("missing") for state in told) and len(told) == 4 + 3
     assert not any(tmp_path.iterdir())
-    assert "plain-0.0003, plain-0.001, style-0.0003" in lesson_03.ship_sheet("sketch", trained, tmp_path)
+    assert "plain-0.0003, plain-0.001, style-0.0003" in loras.ship_sheet("sketch", trained, tmp_path)
 
 
 def test_with_enough_steps_the_recipe_ships_and_is_then_up_to_date(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(lesson_03, "STEPS", 1)
-    told = [next(iter(lesson_03.run(folder=trained.parent / "x", out=tmp_path))) for _ in range(2)]
+    monkeypatch.setattr(loras, "STEPS", 1)
+    told = [next(iter(loras.run(folder=trained.parent / "x", out=tmp_path))) for _ in range(2)]
     assert [record["state"] for record in told] == ["written", "up to date"]
 
 
 def test_a_sheet_is_drawn_once(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(lesson_03, "is_whole", lambda path: True)
-    monkeypatch.setattr(lesson_03.finetuned, "read", lambda path: {"base": "x", "settings": {"seed": 0}})
+    monkeypatch.setattr(loras, "is_whole", lambda path: True)
+    monkeypatch.setattr(loras, "read", lambda path: {"base": "x", "settings": {"seed": 0}})
     grid = [[Image.new("RGB", (8, 8), (40 * y, 50 * x, 0)) for x in range(5)] for y in range(6)]
-    monkeypatch.setattr(lesson_03, "draw", lambda style, tuned: drawn.append(sorted(tuned)) or grid)
-    assert [lesson_03.ship_sheet("comic", tmp_path, tmp_path) for _ in range(2)] == ["written", "up to date"]
+    monkeypatch.setattr(loras, "draw", lambda style, tuned: drawn.append(sorted(tuned)) or grid)
+    assert [loras.ship_sheet("comic", tmp_path, tmp_path) for _ in range(2)] == ["written", "up to date"]
     assert drawn == [["plain", "plain-leak", "style", "style-matched"]]
     sheet = read_sheet(tmp_path / "comic.webp")
-    assert sheet.facts["command"] == "python -m dislib.tiny lesson_03" and sheet.at("style", lesson_03.PROMPTS[0]).size == (8, 8)
+    assert sheet.facts["command"] == "python -m recipes loras" and sheet.at("style", loras.PROMPTS[0]).size == (8, 8)
 
 
 def row(method, iterations, value, *, style="comic", seed=0, images=50, variant=learning.BOTH):

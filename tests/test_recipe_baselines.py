@@ -7,10 +7,10 @@ import pytest
 from small_course import small_course
 
 from dislib.errors import DislibWarning
-from dislib.methods import METHODS, TRAININGS
-from dislib.results import read_results
-from dislib.tiny import baselines, lora_layers
-from dislib.training_set import TrainingSet
+from dislib.evaluation.table import read_results
+from dislib.training.examples import TrainingSet
+from dislib.training.methods import METHODS, TRAININGS
+from recipes import baselines, lora_layers
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 from small_course import WORDS, small_course
 
 from dislib.errors import DislibWarning
-from dislib.results import read_results
-from dislib.sheets import read_sheet
-from dislib.tiny import results
+from dislib.evaluation.table import read_results
+from dislib.images.sheets import read_sheet
+from recipes import sweeps
 
 NAMES = ("base", "prompt", "leak")  # what needs no training
 
@@ -20,20 +20,20 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setenv("DISLIB_DATA", str(data))
     sizes = {"STYLES": ("sketch",), "SHEETS": ("sketch",), "FULL": ("base", "leak"), "FEW": 8, "ALL": 12, "IMAGES_PER_PROMPT": 2}
     sizes |= {"BATCH_SIZE": 4, "SHOWN": 2, "GUIDANCE": (1.0, 2.0, 3.0), "SWEPT": NAMES}
-    few = results.examples
+    few = sweeps.examples
     sizes |= {"examples": lambda pipe, style: few(pipe, style, n=6)}
     sizes |= {"tuned": lambda folder, style, name: None, "native": lambda: False, "hasten": lambda pipe: pipe}
     kept = ("max_train_steps", "train_batch_size", "use_ema", "caption_dropout", "lr_scheduler")
     sizes |= {"read": lambda _: {"settings": dict.fromkeys(kept, 1)}}
     sizes |= {"everywhere": lambda work, jobs: map(work, jobs)}
     for name, value in sizes.items():
-        monkeypatch.setattr(results, name, value)
+        monkeypatch.setattr(sweeps, name, value)
     warnings.simplefilter("ignore", DislibWarning)  # few pictures
     return tmp_path
 
 
 def test_few_pictures_of_all_then_all_of_some_and_nothing_twice(small):
-    run = lambda: list(results.run(folder=small / "build" / "results", out=small / "out"))
+    run = lambda: list(sweeps.run(folder=small / "build" / "results", out=small / "out"))
     swept = [(r["swept"], r["pictures a point"], r["new"]) for r in run()]
     assert swept == [
         *[("base", 8, True), ("base", 8, True), ("prompt", 8, True), ("leak", 8, True)],
@@ -56,8 +56,8 @@ def test_few_pictures_of_all_then_all_of_some_and_nothing_twice(small):
 
 
 def test_few_pictures_of_every_style_come_before_all_of_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "tuned", lambda folder, style, name: None)
-    sizes = [{job.n for job in jobs} for jobs in results.rounds(tmp_path)]
+    monkeypatch.setattr(sweeps, "tuned", lambda folder, style, name: None)
+    sizes = [{job.n for job in jobs} for jobs in sweeps.rounds(tmp_path)]
     assert sizes == [{200}] * 6 + [{800}] * 5
-    swept = {(job.style, job.n) for jobs in results.rounds(tmp_path) for job in jobs}
-    assert swept == {(style, n) for style in results.STYLES for n in (200, 800)}
+    swept = {(job.style, job.n) for jobs in sweeps.rounds(tmp_path) for job in jobs}
+    assert swept == {(style, n) for style in sweeps.STYLES for n in (200, 800)}

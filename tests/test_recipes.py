@@ -11,12 +11,12 @@ from helpers import build_pipeline, save_pipeline
 from safetensors.torch import load_file
 from test_tiny import captions
 
-from dislib.analysis import readability
+from dislib.core.signal import readability
 from dislib.errors import ModelError
 from dislib.files import check_checksums
-from dislib.tiny import judge, loop, pictures, report, ship, unet, vae
-from dislib.tiny.tokenizer import WordTable, build_tokenizer
 from dislib.world import sample, vocabulary
+from recipes import judge, loop, pictures, report, ship, unet, vae
+from recipes.tokenizer import WordTable, build_tokenizer
 
 
 @pytest.fixture(scope="module")

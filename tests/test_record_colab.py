@@ -2,7 +2,8 @@
 
 import pytest
 from conftest import ROOT
-from record_colab import BEGIN, END, installed, main, replace, summary
+
+from tools.record_colab import BEGIN, END, installed, main, replace, summary
 
 VERSIONS = {"Python": "3.11.7", "torch": "2.13.0"}
 

@@ -7,16 +7,18 @@ import pytest
 from helpers import image_folder
 from small_judge import save_judge
 
-from dislib import metrics, results
-from dislib.bands import FrechetDraws, KernelDraws, all_draws, draw_counts
-from dislib.datasets import list_images, load_image
 from dislib.errors import DislibError, DislibWarning, ImageError
-from dislib.evaluation import Point
-from dislib.judge import both_features, fingerprint, load_judge, looked_at_by, open_picture
-from dislib.metrics import fid, kid, mmd
-from dislib.models import data_dir
-from dislib.results import Reference, Row, floors, measure, over_styles, read_results, standings, write_results
-from dislib.tiny import references
+from dislib.evaluation import metrics
+from dislib.evaluation.bands import FrechetDraws, KernelDraws, all_draws, draw_counts
+from dislib.evaluation.judge import both_features, fingerprint, load_judge, looked_at_by, open_picture
+from dislib.evaluation.measure import floors, measure
+from dislib.evaluation.metrics import fid, kid, mmd
+from dislib.evaluation.reference import Reference, shipped_style, style_name
+from dislib.evaluation.sweep import Point
+from dislib.evaluation.table import METRICS, Row, over_styles, read_results, standings, write_results
+from dislib.files import data_dir
+from dislib.images.images import list_images, load_image
+from recipes import references
 
 META = {"judge": "small", "judge_fingerprint": "0", "features": "judge", "prompts": ["a"], "seed": 0,
         "images_per_prompt": 4}  # fmt: skip
@@ -127,7 +129,7 @@ def test_a_curve_of_bands_is_affordable():
 def test_every_metric_at_every_weight():
     points, ref = {1.0: point(), 3.0: point(shift=0.5)}, reference()
     rows = list(measure(points, ref, method="ours", base=points, draws=30))
-    assert [(r.guidance, r.metric) for r in rows] == [(w, m) for w in (1.0, 3.0) for m in results.METRICS]
+    assert [(r.guidance, r.metric) for r in rows] == [(w, m) for w in (1.0, 3.0) for m in METRICS]
     assert {(r.method, r.style, r.n) for r in rows} == {("ours", "dots", 80)}
     found = by_metric(rows[5:])
     assert found["fid"].value == pytest.approx(fid(points[3.0].pooled, ref.pooled))
@@ -218,10 +220,10 @@ def test_few_pictures_one_a_prompt_still_have_bands(k):
 def test_a_style_is_named_by_its_folder(tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     monkeypatch.chdir(tmp_path / "mine")
-    assert [results.style_name(s) for s in ("sketch", "a/b/", ".", tmp_path / "mine")] == ["sketch", "b", "mine", "mine"]
-    assert results.shipped_style("sketch").is_dir()
+    assert [style_name(s) for s in ("sketch", "a/b/", ".", tmp_path / "mine")] == ["sketch", "b", "mine", "mine"]
+    assert shipped_style("sketch").is_dir()
     there = data_dir() / "styles" / "sketch"
-    assert [results.shipped_style(s) for s in (there, "styles/sketch", "nowhere", ".")] == [None] * 4
+    assert [shipped_style(s) for s in (there, "styles/sketch", "nowhere", ".")] == [None] * 4
 
 
 # --- references -------------------------------------------------------------------------------------------------
@@ -274,7 +276,7 @@ def test_a_shipped_style_by_name(judge, tmp_path, monkeypatch):
     Reference("dots", made.pooled, made.projected, {**made.meta, "judge_fingerprint": "old"}).save(
         folder / "dots.safetensors"
     )
-    with pytest.raises(DislibError, match="made with another judge; run `python -m dislib.tiny references`"):
+    with pytest.raises(DislibError, match="made with another judge; run `python -m recipes references`"):
         Reference.of("dots", judge)
     mean_colour = lambda images: np.array([np.asarray(i).mean((0, 1)) for i in images])
     with pytest.warns(DislibWarning, match="only 4 pictures"):  # other eyes than the shipped features'

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dislib import robots
 from dislib.errors import DislibError
-from dislib.ranking import bradley_terry
-from dislib.robots import robot_votes
-from dislib.sheets import Sheet
-from dislib.votes import QUESTIONS, select
+from dislib.evaluation import robots
+from dislib.evaluation.ranking import bradley_terry
+from dislib.evaluation.robots import robot_votes
+from dislib.evaluation.votes import QUESTIONS, select
+from dislib.images.sheets import Sheet
 
 METHODS, PROMPTS = ["base", "plain", "style"], ["a", "b", "c", "d"]
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from helpers import build_pipeline, oracle_pipeline, shared_pipeline
 
+from dislib.core.latents import white_noise
+from dislib.core.prior import StylePrior, first_timestep
+from dislib.core.sampling import SCHEDULERS, STOCHASTIC, generate, latent_scale, make_scheduler, truncated_part
 from dislib.errors import DislibError, DislibWarning, PriorError, PromptError, SamplerError
-from dislib.latents import white_noise
-from dislib.prior import StylePrior, first_timestep
-from dislib.sampling import SCHEDULERS, STOCHASTIC, generate, latent_scale, make_scheduler, truncated_part
 
 # diffusers' schedulers speak to numpy in its old ways; harmless, and thousands of lines.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(diffusers|numpy)")

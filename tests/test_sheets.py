@@ -7,7 +7,7 @@ import pytest
 from helpers import images
 
 from dislib.errors import DislibError
-from dislib.sheets import Sheet, read_sheet, write_sheet
+from dislib.images.sheets import Sheet, read_sheet, write_sheet
 
 
 @pytest.fixture

@@ -12,16 +12,18 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from safetensors import safe_open
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from dislib.analysis import centroids, mean_lab, readability
-from dislib.claims import claim_readable_leak, claim_seed_share
+from dislib.core.latents import decode, encode
+from dislib.core.pipeline import _dtype_keyword, image_size, latent_shape
+from dislib.core.sampling import generate
+from dislib.core.signal import readability
+from dislib.evaluation.judge import load_judge
 from dislib.files import check_checksums, sha256
-from dislib.judge import load_judge
-from dislib.latents import decode, encode
-from dislib.models import _dtype_keyword, image_size, latent_shape, load_pipeline
-from dislib.sampling import generate
-from dislib.tiny.pictures import FRESH, scene
-from dislib.tiny.report import judged
+from dislib.images.looks import centroids, mean_lab
+from dislib.lessons.lesson_01 import claim_readable_leak, claim_seed_share
+from dislib.loading import load_pipeline
 from dislib.world import STYLES, paint, shown, vocabulary
+from recipes.pictures import FRESH, scene
+from recipes.report import judged
 
 DATA = ROOT / "data"
 TINY, JUDGE = DATA / "tiny-sd", DATA / "judge"
@@ -47,7 +49,7 @@ def must_be_there(path, what):
 
 @pytest.fixture(scope="module")
 def tiny():
-    must_be_there(TINY / "model_index.json", "train with `python -m dislib.tiny vae`, `unet` and `ship`")
+    must_be_there(TINY / "model_index.json", "train with `python -m recipes vae`, `unet` and `ship`")
     return TINY
 
 
@@ -62,13 +64,13 @@ def pipe(tiny):
 
 @pytest.fixture(scope="module")
 def judge():
-    must_be_there(JUDGE / "model.safetensors", "train with `python -m dislib.tiny judge` and `ship`")
+    must_be_there(JUDGE / "model.safetensors", "train with `python -m recipes judge` and `ship`")
     return load_judge(JUDGE, device="cpu")
 
 
 @pytest.fixture(scope="module")
 def report():
-    must_be_there(TINY / "report.json", "write it with `python -m dislib.tiny report`")
+    must_be_there(TINY / "report.json", "write it with `python -m recipes report`")
     return json.loads((TINY / "report.json").read_text(encoding="utf-8"))
 
 
@@ -372,8 +374,8 @@ def test_the_judge_is_another_network_than_the_pipeline(judge, pipe):
 
 
 def test_the_card_tells_the_learning_rates_that_finetune_takes():
-    from dislib.tiny.cards import chosen_rates
-    from dislib.training_settings import FULL_RATE, card_rate
+    from dislib.training.settings import FULL_RATE, card_rate
+    from recipes.cards import chosen_rates
 
     pipe, rates = load_pipeline("tiny"), chosen_rates()
     assert (card_rate(pipe), card_rate(pipe, lora=True)) == (rates["style"], rates["style-lora"])

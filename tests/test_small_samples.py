@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from dislib.errors import DislibError
-from dislib.metrics import fid, kid
-from dislib.plots import CourseFigure
-from dislib.results import Reference
-from dislib.small_samples import fid_against_n, small_samples_plot
+from dislib.evaluation.metrics import fid, kid
+from dislib.evaluation.reference import Reference
+from dislib.figures.plots import CourseFigure
+from dislib.lessons.lesson_04 import fid_against_n, small_samples_plot
 
 
 def reference(n=200, d=6):

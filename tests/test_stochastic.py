@@ -4,11 +4,11 @@ import pytest
 import torch
 from helpers import oracle_pipeline, schedule, shared_pipeline
 
+from dislib.core.gaussian import Law, follow, ideal_eps, start_law
+from dislib.core.prior import StylePrior
+from dislib.core.sampling import generate, make_scheduler
+from dislib.core.stochastic import abars_of, fresh_noise, generate_stochastic, stochastic_step
 from dislib.errors import PriorError, SamplerError
-from dislib.gaussian import Law, follow, ideal_eps, start_law
-from dislib.prior import StylePrior
-from dislib.sampling import generate, make_scheduler
-from dislib.stochastic import abars_of, fresh_noise, generate_stochastic, stochastic_step
 
 LAW = Law(1.2, 0.5)
 PRIOR = StylePrior(torch.full((4, 16, 16), LAW.mean), torch.full((4, 16, 16), LAW.std))

@@ -14,9 +14,9 @@ import torch
 from conftest import ROOT
 from safetensors.torch import load_file
 
-from dislib.tiny import checkpoint, loop
-from dislib.tiny.tokenizer import LENGTH, WordTable, build_tokenizer
 from dislib.world import caption, sample, vocabulary
+from recipes import checkpoint, loop
+from recipes.tokenizer import LENGTH, WordTable, build_tokenizer
 
 PROBE = ("a red house", "", "zebra xylophone", "two green cats on the sea in the evening", "A RED House!")
 
@@ -35,7 +35,7 @@ def captions(n, *, seed=0):
 
 
 def test_the_tokenizer_is_the_same_in_another_process(tokenizer):
-    code = ("from dislib.tiny.tokenizer import build_tokenizer; from dislib.world import vocabulary\n"
+    code = ("from recipes.tokenizer import build_tokenizer; from dislib.world import vocabulary\n"
             f"words = build_tokenizer(vocabulary()); print(len(words), words(list({PROBE})).input_ids)")
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": "7"},
                            capture_output=True, text=True, check=True)
@@ -255,7 +255,7 @@ def test_a_kill_while_writing_leaves_the_last_whole_checkpoint(tmp_path, monkeyp
 KILLED = """
 import sys, time, torch
 from pathlib import Path
-from dislib.tiny import loop
+from recipes import loop
 torch.manual_seed(0)  # the same toy
 module = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2))
 def loss(step):

@@ -9,14 +9,17 @@ import pytest
 import torch
 from helpers import build_pipeline, image_folder, images
 
-from dislib import checkpoints, finetuned, models
+from dislib.core.latents import white_noise
+from dislib.core.pipeline import image_size, set_resolution
+from dislib.core.prior import StylePrior
 from dislib.errors import DislibWarning, ModelError, OutputError, PriorError, TrainingError
-from dislib.latents import white_noise
-from dislib.objective import draw_batch, draw_noise, noise_loss
-from dislib.prior import StylePrior
-from dislib.training import finetune
-from dislib.training_set import TrainingSet
-from dislib.training_settings import Settings, build_optimizer
+from dislib.loading import load_pipeline
+from dislib.training import checkpoints
+from dislib.training.examples import TrainingSet
+from dislib.training.finetune import finetune
+from dislib.training.objective import draw_batch, draw_noise, noise_loss
+from dislib.training.result import LORA, PRIOR
+from dislib.training.settings import Settings, build_optimizer
 
 WORDS = ["a b", "c d", "e f", "g h", "i j", "k l"]
 QUICK = dict(max_train_steps=6, train_batch_size=4, learning_rate=1e-3, checkpointing_steps=2)
@@ -197,8 +200,7 @@ def test_accumulation_equals_a_larger_batch(examples):
 
 def test_the_training_can_be_stopped_at_any_step(examples):
     pipe = pipeline()
-    for record in itertools.islice(finetune(pipe, examples, **QUICK), 2):
-        pass
+    *_, record = itertools.islice(finetune(pipe, examples, **QUICK), 2)
     assert record.step == 2 and not pipe.unet.training and not any(p.requires_grad for p in pipe.unet.parameters())
 
 
@@ -263,7 +265,7 @@ def saved(folder, examples, **options):
     base = folder / "base"
     if not base.exists():
         build_pipeline().save_pretrained(base)
-    pipe = models.load_pipeline(base, device="cpu")
+    pipe = load_pipeline(base, device="cpu")
     for _ in finetune(pipe, examples, out=folder / "tuned", **{**QUICK, **options}):
         pass
     return pipe, folder / "tuned"
@@ -279,7 +281,7 @@ def pixels(pipe, **options):
 @pytest.mark.parametrize("rank", [None, 2])
 def test_a_saved_model_starts_from_its_prior_and_so_do_the_lines_on_its_card(tmp_path, examples, prior, rank):
     pipe, folder = saved(tmp_path, examples, noise=prior, rank=rank)
-    opened = models.load_pipeline(folder, device="cpu")
+    opened = load_pipeline(folder, device="cpu")
     assert torch.equal(opened.style_prior.mean, prior.mean)
     wanted = pixels(opened)
     assert (wanted - pixels(opened, start=prior)).abs().max() <= 1
@@ -294,8 +296,8 @@ def test_a_saved_model_starts_from_its_prior_and_so_do_the_lines_on_its_card(tmp
 
 def test_white_noise_writes_no_prior_and_starts_white(tmp_path, examples):
     _, folder = saved(tmp_path, examples)
-    opened = models.load_pipeline(folder, device="cpu")
-    assert opened.style_prior is None and not (folder / finetuned.PRIOR).exists()
+    opened = load_pipeline(folder, device="cpu")
+    assert opened.style_prior is None and not (folder / PRIOR).exists()
     assert (pixels(opened) - pixels(opened, start="white")).abs().max() <= 1
 
 
@@ -317,7 +319,7 @@ def test_a_lora_loads_in_plain_diffusers_and_weight_zero_is_the_base(tmp_path, e
     pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "base")
     pipe.style_prior = None
     before = pixels(pipe)
-    pipe.load_lora_weights(str(tmp_path / "tuned"), weight_name=finetuned.LORA, adapter_name="style")
+    pipe.load_lora_weights(str(tmp_path / "tuned"), weight_name=LORA, adapter_name="style")
     assert (pixels(pipe) - before).abs().max() > 0
     pipe.set_adapters("style", 0.0)
     assert (pixels(pipe) - before).abs().max() <= 1
@@ -325,15 +327,15 @@ def test_a_lora_loads_in_plain_diffusers_and_weight_zero_is_the_base(tmp_path, e
 
 def test_resolution_is_kept_with_the_model(tmp_path):
     build_pipeline().save_pretrained(tmp_path / "base")
-    pipe = models.load_pipeline(tmp_path / "base", device="cpu")
-    models.set_resolution(pipe, 64)
+    pipe = load_pipeline(tmp_path / "base", device="cpu")
+    set_resolution(pipe, 64)
     examples = TrainingSet.from_images(pipe, images(6, size=64), WORDS)
     for _ in finetune(pipe, examples, noise=examples.prior(pipe), out=tmp_path / "tuned", **QUICK):
         pass
-    opened = models.load_pipeline(tmp_path / "tuned", device="cpu")
-    assert models.image_size(opened) == 64 and len(pixels(opened)) == 3 * 64 * 64
+    opened = load_pipeline(tmp_path / "tuned", device="cpu")
+    assert image_size(opened) == 64 and len(pixels(opened)) == 3 * 64 * 64
     with pytest.raises(ModelError, match="resolution 100 is not a multiple of 16.*96"):
-        models.set_resolution(pipe, 100)
+        set_resolution(pipe, 100)
 
 
 # --- interruptions --------------------------------------------------------------------------------------------
@@ -424,7 +426,7 @@ def test_a_finished_result_of_other_settings_is_not_overwritten(tmp_path, exampl
 def test_an_unfinished_folder_is_no_model(tmp_path, examples):
     cut_off(tmp_path, examples, 3)
     with pytest.raises(ModelError, match="has not finished; run the same command again"):
-        models.load_pipeline(tmp_path)
+        load_pipeline(tmp_path)
 
 
 # --- bad input ------------------------------------------------------------------------------------------------
@@ -490,7 +492,7 @@ def test_out_of_gpu_memory_says_what_to_lower(examples, monkeypatch):
     def explode(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("dislib.trainer.noise_loss", explode)
+    monkeypatch.setattr("dislib.training.trainer.noise_loss", explode)
     with pytest.raises(TrainingError, match=r"lower train_batch_size \(now 4\).*gradient_checkpointing.*LoRA"):
         losses(pipeline(), examples)
 
@@ -509,7 +511,7 @@ def test_a_second_lora_on_the_same_unet_is_refused(examples):
 
 
 def test_white_start_stays_white_for_a_tuned_model(prior):
-    from dislib.sampling import generate
+    from dislib.core.sampling import generate
 
     pipe = pipeline()
     pipe.style_prior = prior

@@ -10,8 +10,7 @@ from conftest import ROOT
 
 from dislib import files
 from dislib.errors import DislibError, DislibWarning, OutputError
-from dislib.methods import METHODS
-from dislib.votes import (
+from dislib.evaluation.votes import (
     QUESTIONS,
     Ballot,
     Vote,
@@ -23,6 +22,7 @@ from dislib.votes import (
     select,
     write_votes,
 )
+from dislib.training.methods import METHODS
 
 NAMES = ["base", "plain", "style", "lora", "leak"]
 PROMPTS = ["a red house", "two blue cats", "a boat, at night"]
@@ -218,7 +218,7 @@ def test_select_and_known_methods():
 
 
 def test_reading_votes_needs_no_torch():
-    code = "import sys, dislib.votes, dislib.ranking; print('torch' in sys.modules)"
+    code = "import sys, dislib.evaluation.votes, dislib.evaluation.ranking; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

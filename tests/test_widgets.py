@@ -18,10 +18,10 @@ from IPython.core.interactiveshell import InteractiveShell
 from PIL import Image
 from sweep import controls, sweep, walk
 
+from dislib.core.latents import white_noise
+from dislib.core.sampling import generate
 from dislib.errors import DislibError, DislibWarning
-from dislib.latents import white_noise
-from dislib.plots import CourseFigure
-from dislib.sampling import generate
+from dislib.figures.plots import CourseFigure
 from dislib.widgets import PaintTheLatent, SameLatent, paint_latent, same_latent
 from dislib.widgets.panel import Panel, caption, debounce, note, png
 
@@ -229,9 +229,9 @@ def test_on_error_can_raise_again():
 
 def test_a_warning_of_ours_is_told_and_others_are_not():
     panel = Broken()
-    panel.act(lambda: warnings.warn("the prompt is too long", DislibWarning))
+    panel.act(lambda: warnings.warn("the prompt is too long", DislibWarning, stacklevel=1))
     assert "Note: the prompt is too long" in panel.message.value and panel.error is None
-    panel.act(lambda: warnings.warn("something inside a library", FutureWarning))
+    panel.act(lambda: warnings.warn("something inside a library", FutureWarning, stacklevel=1))
     assert panel.message.value == ""
 
 

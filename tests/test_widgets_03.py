@@ -9,11 +9,11 @@ from helpers import build_pipeline, images, shared_pipeline
 from sweep import controls, sweep, walk
 from test_widgets import CORE, SHAPE, reraise, shows
 
+from dislib.core.latents import decode, encode, white_noise
+from dislib.core.prior import StylePrior
+from dislib.core.sampling import generate
 from dislib.errors import DislibError, PriorError
-from dislib.latents import decode, encode, white_noise
-from dislib.plots import CourseFigure
-from dislib.prior import StylePrior
-from dislib.sampling import generate
+from dislib.figures.plots import CourseFigure
 from dislib.widgets import ForwardProcess, StyleMixer, forward_process, style_mixer
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(diffusers|numpy|ipywidgets|traitlets)")

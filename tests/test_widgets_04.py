@@ -13,9 +13,9 @@ from test_widgets import CORE, opened, reraise, shows
 
 from dislib import files
 from dislib.errors import DislibError
-from dislib.plots import CourseFigure
-from dislib.sheets import Sheet, by_style
-from dislib.votes import QUESTIONS, answer, read_votes, write_votes
+from dislib.evaluation.votes import QUESTIONS, answer, read_votes, write_votes
+from dislib.figures.plots import CourseFigure
+from dislib.images.sheets import Sheet, by_style
 from dislib.widgets import FidLiar, GuidanceStrip, WhichIsCloser, guidance_strip, vote
 
 ROWS = ["base", "plain", "style"]

@@ -12,9 +12,7 @@ import pytest
 from conftest import ROOT
 from packaging.requirements import Requirement
 
-from dislib.world import (
-    COLOURS, GROUNDS, MEDIA, STYLES, THINGS, TIMES, Scene, caption, paint, sample, vocabulary,
-)
+from dislib.world import COLOURS, GROUNDS, MEDIA, STYLES, THINGS, TIMES, Scene, caption, paint, sample, vocabulary
 from dislib.world.layout import arrange
 from dislib.world.scene import GROUND_PHRASES, TIME_PHRASES
 

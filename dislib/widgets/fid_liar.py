@@ -3,8 +3,8 @@
 import ipywidgets as widgets
 
 from ..errors import DislibError
-from ..plots import png_bytes
-from ..small_samples import NUMBERS, fid_against_n, small_samples_plot
+from ..figures.plots import png_bytes
+from ..lessons.lesson_04 import NUMBERS, fid_against_n, small_samples_plot
 from .panel import Panel, caption, debounce, markup, picture
 
 PAUSE = 0.15  # seconds of rest before the figure is drawn
@@ -15,7 +15,7 @@ class FidLiar(Panel):
     """A slider for N: FID and KID of N fresh pictures of a style against the style itself, where the truth is 0.
 
     Args:
-        reference: a `results.Reference` that holds a "floor", e.g. `Reference.of("sketch", load_judge())`.
+        reference: a `reference.Reference` that holds a "floor", e.g. `Reference.of("sketch", load_judge())`.
         numbers: the stops of the slider; all are measured once, in seconds.
         n: where the slider begins; by default in the middle.
         draws: sets of pictures for each N.
@@ -24,7 +24,7 @@ class FidLiar(Panel):
         on_error: see `Panel`.
 
     Raises:
-        DislibError: see `small_samples.fid_against_n`; or `n` is none of the numbers.
+        DislibError: see `lesson_04.fid_against_n`; or `n` is none of the numbers.
     """
 
     def __init__(self, reference, *, numbers=NUMBERS, n=None, draws=50, seed=0, pause=PAUSE, on_error=None):

@@ -3,11 +3,11 @@
 import ipywidgets as widgets
 import torch
 
-from ..datasets import prepare_image
+from ..core.latents import decode, encode, white_noise
+from ..core.pipeline import image_size, latent_shape
 from ..errors import DislibError
-from ..latents import decode, encode, white_noise
-from ..models import image_size, latent_shape
-from ..plots import image_grid
+from ..figures.plots import image_grid
+from ..images.images import prepare_image
 from .paint_latent import MAP, channel_maps, side_by_side
 from .panel import Panel, beside, caption, debounce, markup, picture, png
 

@@ -5,9 +5,9 @@ import html
 import ipywidgets as widgets
 
 from ..errors import DislibError
-from ..methods import METHODS
-from ..plots import image_grid
-from ..sheets import by_style
+from ..figures.plots import image_grid
+from ..images.sheets import by_style
+from ..training.methods import METHODS
 from .panel import Panel, beside, caption, debounce, markup, picture, png
 
 PAUSE = 0.05  # seconds of rest before the pictures change

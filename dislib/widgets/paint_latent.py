@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..core.latents import blob, checkerboard, white_noise
+from ..core.pipeline import latent_shape
+from ..core.sampling import generate
 from ..errors import DislibError
-from ..latents import blob, checkerboard, white_noise
-from ..models import latent_shape
-from ..plots import DIVERGING, image_grid
-from ..sampling import generate
+from ..figures.plots import DIVERGING, image_grid
 from .panel import Panel, beside, caption, debounce, markup, picture, png
 
 EVERYWHERE, BLOB, BOARD = "everywhere", "soft blob", "checkerboard"
@@ -25,7 +25,7 @@ def pattern(kind, shape, *, x=0.5, y=0.5, radius=0.25):
     Args:
         kind: one of `PATTERNS`.
         shape: shape (c, h, w) of a latent.
-        x, y, radius: as for `dislib.latents.blob`; only the blob uses them.
+        x, y, radius: as for `core.latents.blob`; only the blob uses them.
 
     Returns:
         float32 tensor (h, w).

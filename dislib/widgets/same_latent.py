@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from PIL import ImageFilter
 
-from ..datasets import parse_seeds
+from ..core.latents import white_noise
+from ..core.pipeline import latent_shape
+from ..core.sampling import generate
 from ..errors import DislibError, shorten
-from ..latents import white_noise
-from ..models import latent_shape
-from ..plots import image_grid
-from ..sampling import generate
+from ..figures.plots import image_grid
+from ..images.prompts import parse_seeds
 from .panel import RIGHT, WRONG, Panel, beside, caption, markup, picture, png
 
 PROMPTS = (

@@ -3,11 +3,11 @@
 import ipywidgets as widgets
 import torch
 
+from ..core.latents import decode
+from ..core.prior import KINDS, StylePrior
+from ..core.sampling import generate, make_scheduler
 from ..errors import DislibError
-from ..latents import decode
-from ..plots import image_grid
-from ..prior import KINDS, StylePrior
-from ..sampling import generate, make_scheduler
+from ..figures.plots import image_grid
 from .panel import Panel, beside, caption, debounce, markup, picture, png
 
 PAUSE = 0.2  # seconds of rest before a picture is painted

@@ -9,10 +9,11 @@ from pathlib import Path
 import ipywidgets as widgets
 
 from ..errors import DislibError
-from ..plots import image_grid, png_bytes
-from ..ranking import bradley_terry, ranking_plot
-from ..sheets import by_style
-from ..votes import LEFT, QUESTIONS, RIGHT, TIE, VoteFile, answer, known_methods, pairs
+from ..evaluation.ranking import bradley_terry
+from ..evaluation.votes import LEFT, QUESTIONS, RIGHT, TIE, VoteFile, answer, known_methods, pairs
+from ..figures.curves import ranking_plot
+from ..figures.plots import image_grid, png_bytes
+from ..images.sheets import by_style
 from .guidance_strip import label_of
 from .panel import Panel, beside, caption, markup, picture, png
 
@@ -30,7 +31,7 @@ def plan(sheets, *, voter, count=COUNT, questions=QUESTIONS):
     Args:
         sheets: from style to Sheet (a method a row, a prompt a column); the styles share the ballots evenly.
         voter: a name.
-        count, questions: see `dislib.votes.pairs`.
+        count, questions: see `evaluation.votes.pairs`.
 
     Returns:
         list of Ballot.
@@ -55,7 +56,7 @@ class WhichIsCloser(Panel):
     """Two pictures, one question, three buttons: a blind vote, and at the end a ranking of the methods behind them.
 
     No name of a method is in the page before the end. Every vote is in the file before the next pair is shown, and a
-    voter whose file is there goes on where it ends. Merge the files of a class by `dislib.votes.read_votes`.
+    voter whose file is there goes on where it ends. Merge the files of a class by `evaluation.votes.read_votes`.
 
     Args:
         sheets: from style to Sheet (a method a row, a prompt a column), or one Sheet.

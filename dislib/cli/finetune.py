@@ -1,0 +1,136 @@
+"""`python -m dislib finetune`: fine-tune on a folder of images from the command line, on one process or several."""
+
+import os
+import sys
+
+from ..errors import DislibError, shorten
+from ..images.captions import SOURCES
+
+# Options of Settings that the command takes under the same name: (name, type, help).
+NUMBERS = (
+    ("max_train_steps", int, "optimiser steps (default 1000)"),
+    ("train_batch_size", int, "images a step on each process (default 8)"),
+    ("gradient_accumulation_steps", int, "batches to a step (default 1)"),
+    ("learning_rate", float, "default: what the model's card says, or else 1e-5, and 1e-4 for a LoRA"),
+    ("lr_warmup_steps", int, "steps over which the rate rises (default 0)"),
+    ("snr_gamma", float, "Min-SNR weights with this gamma, such as 5 (default: none)"),
+    ("max_grad_norm", float, "longest gradient (default 1)"),
+    ("rank", int, "train a LoRA of this rank in place of all weights"),
+    ("caption_dropout", float, "share of empty captions (default 0.1)"),
+    ("seed", int, "of the images drawn and of all noise (default 0)"),
+    ("checkpointing_steps", int, "steps between two checkpoints (default 500)"),
+    ("checkpoints_total_limit", int, "how many are kept (default 1)"),
+    ("validation_steps", int, "steps between two sample sheets (default 100)"),
+)
+WORDS = (
+    ("lr_scheduler", None, "constant (default), linear, cosine, ..."),
+    ("mixed_precision", ("no", "fp16", "bf16"), "default: fp16 on CUDA, else no"),
+    ("report_to", None, "a tracker of accelerate, such as tensorboard"),
+    ("resume_from_checkpoint", None, 'a checkpoint, "latest" (default) or "none"'),
+)
+FLAGS = (
+    ("gradient_checkpointing", "less memory, a fifth slower"),
+    ("use_8bit_adam", "8-bit optimiser states (bitsandbytes)"),
+    ("use_ema", "average the weights over the steps"),
+)
+
+
+def add_command(commands):
+    """Add `finetune` to the command line's parser."""
+    command = commands.add_parser("finetune", help="fine-tune the U-Net on a folder of images, with style noise or white")
+    command.set_defaults(run=run)
+    command.add_argument("--model", default="tiny", help="tiny (default), a hub id or a pipeline folder")
+    command.add_argument("--images", required=True, metavar="DIR", help="folder of images with metadata.jsonl")
+    command.add_argument("--noise", choices=("white", "style", "offset"), default="style", help="default style")
+    command.add_argument("--n", type=int, help="how many images, drawn by seed; default all, at most 50")
+    command.add_argument("--out", required=True, metavar="DIR")
+    command.add_argument("--caption", choices=SOURCES, default="metadata", help="where captions come from")
+    command.add_argument("--leave_out", action="append", default=[], metavar="WORDS", help="take these words out of the"
+                         " captions (repeat for more), so that the style is left to the noise")
+    command.add_argument("--resolution", type=int, help="side of the pictures in pixels; default the model's own")
+    command.add_argument("--center_crop", type=_yes_or_no, default=True, metavar="yes|no", help="default yes; no cuts"
+                         " each square out at a random place")
+    command.add_argument("--random_flip", action="store_true", help="also train on mirror images")
+    command.add_argument("--validation_prompts", action="append", default=[], metavar="TEXT", help="a prompt of the"
+                         " sample sheet; repeat for more")
+    for name, kind, text in NUMBERS:
+        command.add_argument(f"--{name}", type=kind, help=text)
+    for name, choices, text in WORDS:
+        command.add_argument(f"--{name}", choices=choices, help=text)
+    for name, text in FLAGS:
+        command.add_argument(f"--{name}", action="store_true", help=text)
+    command.add_argument("--device", help="cpu, cuda, mps; default the best there is")
+    command.add_argument("--offline", action="store_true", help="never ask the hub, use its cache")
+
+
+def run(arguments):
+    """Train, show one line of progress, leave the result in --out."""
+    from ..core.pipeline import set_resolution
+    from ..files import check_output_folder
+    from ..loading import load_pipeline
+    from ..training.examples import TrainingSet
+    from ..training.finetune import finetune
+    from ..training.result import is_finished
+
+    settings, out = settings_of(arguments), check_output_folder(arguments.out)
+    pipe = load_pipeline(arguments.model, device=arguments.device, local_files_only=arguments.offline)
+    if arguments.resolution:
+        set_resolution(pipe, arguments.resolution)
+    examples = TrainingSet.from_folder(
+        pipe, arguments.images, n=arguments.n, seed=settings.seed, caption=arguments.caption,
+        leave_out=arguments.leave_out, random_flip=arguments.random_flip, center_crop=arguments.center_crop,
+    )
+    noise = examples.prior(pipe) if arguments.noise == "style" else arguments.noise
+    records = finetune(pipe, examples, noise=noise, out=out, settings=settings)
+    if is_finished(out, settings):
+        print(f"{out}: this very fine-tuning is there already")
+        return 0
+    last = None
+    for last in records:
+        _report(last, settings.max_train_steps)
+        _keep_sheet(out, last, settings.validation_prompts)
+    if _is_main():
+        print(f"{out}: {settings.max_train_steps} steps on {len(examples)} images with {arguments.noise} noise"
+              f"{f', last loss {last.loss:.4f}, {last.images_per_second:.1f} images/s' if last else ''}")
+    return 0
+
+
+def settings_of(arguments):
+    """The Settings that the command line asks for; what it does not name keeps its default."""
+    from ..training.settings import Settings
+
+    given = {name: getattr(arguments, name) for name, *_ in (*NUMBERS, *WORDS, *FLAGS)}
+    given = {name: value for name, value in given.items() if value is not None and value is not False}
+    if given.get("resume_from_checkpoint") == "none":
+        given["resume_from_checkpoint"] = None
+    return Settings(**given, validation_prompts=tuple(arguments.validation_prompts))
+
+
+def _is_main():
+    """Whether this is the process that speaks, among those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _report(record, total):
+    if not _is_main():
+        return
+    line = f"step {record.step} of {total}  loss {record.loss:.4f}  {record.images_per_second:.1f} images/s"
+    if sys.stderr.isatty():
+        print(f"\r{line}", end="\n" if record.step == total else "", file=sys.stderr, flush=True)
+    elif record.step % 100 == 0 or record.step == total:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _keep_sheet(out, record, prompts):
+    if record.images:
+        from ..figures.plots import image_grid, save_png
+        from ..files import make_folder
+
+        sheet = image_grid(record.images, col_labels=list(prompts), rows=1, title=f"step {record.step}")
+        save_png(sheet, make_folder(out / "samples") / f"{record.step:05d}.png")
+
+
+def _yes_or_no(text):
+    if text not in ("yes", "no"):
+        raise DislibError(f"--center_crop must be yes or no, got {shorten(text)!r}")
+    return text == "yes"

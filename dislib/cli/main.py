@@ -1,0 +1,292 @@
+"""`python -m dislib doctor | prior | generate | finetune | evaluate`: the main job without a notebook.
+
+Exit codes: 0 done; 1 the work failed (a FAIL of doctor, a full disk, too little memory); 2 the call or its input is
+wrong; 130 interrupted. Results go to stdout, everything else to stderr.
+"""
+
+import argparse
+import contextlib
+import math
+import platform
+import sys
+import warnings
+
+from ..errors import DislibError, DislibWarning, OutputError, PriorError, check_text, printable, shorten
+
+MAX_PICTURES = 1_000_000
+
+
+def main(argv=None):
+    """Run one command; returns its exit code. `argv` as in `sys.argv[1:]`."""
+    for stream in (sys.stdout, sys.stderr):  # file names can hold what a terminal cannot show
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="backslashreplace")
+    arguments = _parser().parse_args(argv)
+    try:
+        with _only_our_warnings():
+            code = arguments.run(arguments)
+            print(end="", flush=True)  # a full disk behind `> file` is told here rather than at exit
+            return code
+    except DislibError as error:
+        return _fail(error, error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted; the same command goes on or starts clean", 130)
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stderr.close()
+        return 1
+    except OSError as error:
+        _close_output()
+        return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _fail("out of memory; close other programs or pass a smaller --batch-size", 1)
+
+
+def doctor(arguments):
+    """Print a line for each check; 1 if one fails."""
+    from .doctor import checks
+
+    failed = 0
+    for passed, question, answer in checks(arguments.model):
+        print(f"{'OK  ' if passed else 'FAIL'}  {question:<13} {answer}", flush=True)
+        failed += not passed
+    print(f"{failed} FAIL; mend the first one first" if failed else "All is well.")
+    return 1 if failed else 0
+
+
+def prior(arguments):
+    """Compute the prior of a folder of images and save it."""
+    from ..files import check_output_file
+    from ..images.images import list_images
+
+    out = check_output_file(arguments.out, suffix=".safetensors")
+    images = list_images(arguments.images)  # what can be wrong with them is told before a model is loaded
+
+    from ..core.prior import StylePrior
+    from ..loading import load_pipeline
+
+    if out.exists():
+        _check_overwriting(StylePrior, out)
+    pipe = load_pipeline(arguments.model, device=arguments.device, local_files_only=arguments.offline)
+    result = StylePrior.from_images(
+        pipe, images, n=arguments.n, seed=arguments.seed, shrink=arguments.shrink,
+        batch_size=arguments.batch_size, report=_progress("images"),
+    )
+    result.save(out)
+    for name, reason in result.meta["skipped"]:
+        _say(f"skipped {name}: it {reason}")
+    positions = result.std.numel()
+    print(
+        f"{printable(out)}: {result.meta['n']} images of {shorten(arguments.images, 200)},"
+        f" {len(result.meta['skipped'])} skipped,"
+        f" latents {result.shape}, {result.meta['floored']} of {positions} positions at the least std"
+    )
+    return 0
+
+
+def _check_overwriting(StylePrior, out):
+    """A prior may be computed again; a model's weights under a mistyped name must not be lost."""
+    try:
+        StylePrior.load(out)
+    except PriorError as error:
+        raise OutputError(f"{out} is there already and is no style prior; choose another --out or delete it") from error
+
+
+def generate(arguments):
+    """Make pictures and write them with every setting; goes on after an interruption."""
+    from ..core import sampling
+    from ..core.prior import StylePrior
+    from ..files import check_output_folder
+    from ..images.prompts import parse_seeds, read_prompts
+    from ..loading import load_pipeline
+    from .gallery import Gallery
+
+    seeds = parse_seeds(arguments.seeds)
+    prompts = arguments.prompt or read_prompts(arguments.prompts)
+    for text in [*prompts, arguments.negative or ""]:
+        check_text(text)
+    if (total := len(prompts) * len(seeds)) > MAX_PICTURES:
+        raise DislibError(f"{len(prompts):,} prompts by {len(seeds):,} seeds are {total:,} pictures;"
+                          f" at most {MAX_PICTURES:,} go into one folder")
+    sampling.check_guidance(arguments.guidance)
+    check_output_folder(arguments.out)
+    given = StylePrior.load(arguments.prior) if arguments.prior not in (None, "none") else None
+    pipe = load_pipeline(arguments.model, device=arguments.device, local_files_only=arguments.offline)
+    start = "white" if arguments.prior == "none" else given or pipe.style_prior or "white"
+    if arguments.start and start == "white":
+        raise DislibError(f"--start {arguments.start} needs a style; pass --prior FILE, or a model tuned to a style")
+    options = dict(
+        guidance=arguments.guidance, steps=arguments.steps, scheduler=arguments.scheduler,
+        batch_size=arguments.batch_size, negative=arguments.negative, kind=arguments.start or "paper",
+    )
+    sampling.generate(pipe, prompts, seeds, start=start, **options)  # every check, before a folder is made
+    gallery = Gallery(arguments.out, _settings(start, pipe, prompts, seeds, options), total)
+    first = gallery.resume()
+    if gallery.is_complete():
+        print(f"{printable(gallery.folder)}: all {total} pictures of these settings are there already")
+        return 0
+    _fill(gallery, pipe, prompts, seeds, start, options, first)
+    print(f"{printable(gallery.folder)}: {total} pictures{f', {first} of them from before' if first else ''}")
+    return 0
+
+
+def _fill(gallery, pipe, prompts, seeds, start, options, first):
+    from ..core.sampling import generate as batches_of
+    from ..core.sampling import truncated_part
+
+    gallery.begin()
+    report = _progress("pictures")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # already said at the first call
+        batches = batches_of(pipe, prompts, seeds, start=start, first=first, **options)
+    for batch in batches:
+        for sample in batch:
+            gallery.add(sample)
+        report(batch[-1].index + 1, gallery.total)
+    rows = [(prompt, seed) for prompt in prompts for seed in seeds]
+    images = [{"file": gallery.path(i).name, "prompt": p, "seed": s} for i, (p, s) in enumerate(rows)]
+    lost = {prompt: part for prompt in prompts if (part := truncated_part(pipe, prompt))}
+    gallery.finish(images=images, truncated=lost, versions=_versions())
+
+
+def _settings(start, pipe, prompts, seeds, options):
+    """All that the pictures depend on; two runs with equal settings make equal pictures."""
+    from ..core import sampling
+    from ..core.pipeline import image_size, model_id, pipeline_fingerprint
+    from ..core.prior import first_timestep
+
+    scheduler = sampling.make_scheduler(pipe, options["scheduler"])
+    return {
+        "model": model_id(pipe), "fingerprint": pipeline_fingerprint(pipe), "image_size": image_size(pipe),
+        "device": pipe.device.type, "dtype": str(pipe.unet.dtype).removeprefix("torch."),
+        "prompts": prompts, "seeds": seeds, "negative": options["negative"], "guidance": options["guidance"],
+        "steps": options["steps"], "batch_size": options["batch_size"], "scheduler": options["scheduler"],
+        "scheduler_class": type(scheduler).__name__, "scheduler_config": _plain(scheduler.config),
+        "first_timestep": first_timestep(scheduler, options["steps"])[0],
+        "latent_scale": sampling.latent_scale(scheduler, options["steps"]),
+        "start": "white" if start == "white" else options["kind"],
+        "prior_sha256": None if start == "white" else start.sha256(),
+    }
+
+
+def _plain(config):
+    """A scheduler's public settings as JSON; what JSON does not know (infinity, arrays of betas) as text."""
+
+    def plain(value):
+        known = math.isfinite(value) if isinstance(value, float) else isinstance(value, (str, int, type(None)))
+        return value if known else str(value)
+
+    return {key: plain(value) for key, value in config.items() if not key.startswith("_")}
+
+
+def _versions():
+    import diffusers
+    import torch
+    import transformers
+
+    modules = (torch, diffusers, transformers)
+    return {"python": platform.python_version(), **{m.__name__: str(m.__version__) for m in modules}}
+
+
+def _parser():
+    from . import evaluate, finetune
+
+    parser = argparse.ArgumentParser(prog="python -m dislib", description="Diffusion in Style from the command line.")
+    commands = parser.add_subparsers(required=True, metavar="doctor | prior | generate | finetune | evaluate")
+    _add_doctor(commands)
+    _add_prior(commands)
+    _add_generate(commands)
+    finetune.add_command(commands)
+    evaluate.add_command(commands)
+    return parser
+
+
+def _add_doctor(commands):
+    command = commands.add_parser("doctor", help="check this machine and the model; a line OK or FAIL each")
+    command.set_defaults(run=doctor)
+    command.add_argument("--model", default="tiny", help="tiny (default), a hub id or a pipeline folder")
+
+
+def _add_prior(commands):
+    command = commands.add_parser("prior", help="compute the style prior of a folder of images")
+    command.set_defaults(run=prior)
+    _add_common(command)
+    command.add_argument("--images", required=True, metavar="DIR", help="folder of images (not its subfolders)")
+    command.add_argument("--out", required=True, metavar="FILE.safetensors")
+    command.add_argument("--n", type=int, help="how many images; default all that are readable, at most 50")
+    command.add_argument("--seed", type=int, default=0, help="of the draw of N images (default 0)")
+    command.add_argument("--shrink", type=float, default=0.0, metavar="S", help="0 (as measured) to 1: move mean and"
+                         " spread toward those of their channel; needed for a single image")
+
+
+def _add_generate(commands):
+    command = commands.add_parser("generate", help="make pictures: every seed for every prompt")
+    command.set_defaults(run=generate)
+    _add_common(command)
+    texts = command.add_mutually_exclusive_group(required=True)
+    texts.add_argument("--prompt", action="append", metavar="TEXT", help="a prompt; repeat for more")
+    texts.add_argument("--prompts", metavar="FILE", help="prompts from .txt, .json, .jsonl, .csv or .tsv")
+    command.add_argument("--seeds", default="0-7", help="such as 0-7 (default) or 0,3,12")
+    command.add_argument("--guidance", type=float, default=3.0, metavar="W", help="1 (none) or more (default 3)")
+    command.add_argument("--prior", metavar="FILE|none", help="start from this style prior; none: from white noise;"
+                         " default: the prior the model was fine-tuned with, if any")
+    command.add_argument("--start", choices=("paper", "matched", "leak"), help="how (default paper)")
+    command.add_argument("--out", required=True, metavar="DIR")
+    command.add_argument("--steps", type=int, default=12, help="default 12")
+    command.add_argument("--scheduler", default="dpm", metavar="NAME", help="a deterministic sampler: dpm (default),"
+                         " ddim, pndm, unipc, deis, euler, heun, lms, dpm-single, dpm2")
+    command.add_argument("--negative", metavar="TEXT", help="negative prompt")
+
+
+def _add_common(command):
+    command.add_argument("--model", default="tiny", help="tiny (default), a hub id or a pipeline folder")
+    command.add_argument("--batch-size", type=_positive, default=8, metavar="B", help="default 8; less saves memory")
+    command.add_argument("--device", help="cpu, cuda, mps; default the best there is")
+    command.add_argument("--offline", action="store_true", help="never ask the hub, use its cache")
+
+
+def _positive(text):
+    if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{shorten(text)!r} is not a whole number from 1")
+    return int(text)
+
+
+def _progress(things):
+    """A function (done, total) that keeps one line on a terminal up to date, and is silent elsewhere."""
+    if not sys.stderr.isatty():
+        return lambda done, total: None
+    return lambda done, total: print(f"\r{done} of {total} {things}", end="\n" if done == total else "",
+                                     file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _only_our_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", DislibWarning)
+        warnings.showwarning = lambda message, *_: _say(f"note: {message}")
+        yield
+
+
+def _is_out_of_memory(error):
+    return isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error)
+
+
+def _say(text):
+    with contextlib.suppress(OSError):  # nobody listens
+        print(printable(text), file=sys.stderr, flush=True)
+
+
+def _fail(error, code):
+    _say(f"error: {error}")
+    return code
+
+
+def _close_output():
+    """Let go of a stdout that cannot be written to, or Python complains once more at exit."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        with contextlib.suppress(OSError):
+            sys.stdout.close()

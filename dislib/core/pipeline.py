@@ -1,0 +1,133 @@
+"""The parts of a Stable Diffusion pipeline: its sizes, its name and its fingerprint."""
+
+import copy
+import hashlib
+import os
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+from packaging.version import Version
+
+from ..errors import ModelError
+
+TINY = "tiny"
+SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+
+
+def from_pretrained(kind, source, dtype, **options):
+    """`kind.from_pretrained(source)` in the number format `dtype`, safetensors only, on all versions of diffusers.
+
+    The format is always said: without it, an fp16 folder gives a half-precision text encoder beside a float32 U-Net.
+    """
+    return kind.from_pretrained(source, use_safetensors=True, **{_dtype_keyword(): dtype}, **options)
+
+
+def separate(pipe):
+    """A pipeline with a U-Net of its own, to be fine-tuned, that shares all other parts with `pipe`."""
+    twin = copy.copy(pipe)
+    twin.unet = copy.deepcopy(pipe.unet)
+    return twin
+
+
+def set_resolution(pipe, resolution):
+    """Let the pipeline make (and be trained on) square pictures of another size, in pixels.
+
+    The size is kept with the U-Net's own settings, so a model fine-tuned and saved at it keeps it.
+
+    Raises:
+        ModelError: not a multiple of the U-Net's and the VAE's factors.
+    """
+    step = pipe.vae_scale_factor * 2 ** (len(pipe.unet.config.block_out_channels) - 1)
+    if resolution < step or resolution % step:
+        near = max(round(resolution / step), 1) * step
+        raise ModelError(f"resolution {resolution} is not a multiple of {step} as this model needs it; try {near}")
+    pipe.unet.register_to_config(sample_size=resolution // pipe.vae_scale_factor)
+
+
+def latent_shape(pipe):
+    """Shape (c, h, w) of one latent: (4, 16, 16) for the embedded model, (4, 64, 64) for Stable Diffusion 1.5."""
+    side = pipe.unet.config.sample_size
+    height, width = (side, side) if isinstance(side, int) else side
+    return pipe.unet.config.in_channels, height, width
+
+
+def image_size(pipe):
+    """Side of the model's square pictures in pixels: 128 for the embedded model, 512 for Stable Diffusion 1.5.
+
+    Raises:
+        ModelError: the model's pictures are not square.
+    """
+    _, height, width = latent_shape(pipe)
+    if height != width:
+        raise ModelError(f"this model's latents are {height} x {width}; only square ones are supported")
+    return height * pipe.vae_scale_factor
+
+
+def model_id(pipe):
+    """The hub id a pipeline was loaded from, or the name of its folder (never a private path)."""
+    name = str(pipe.name_or_path or "unnamed")
+    return Path(name).name if os.path.isdir(name) else name
+
+
+def weight_sample(module):
+    """One weight from the middle of each matrix and kernel of a module: a few hundred numbers that identify it.
+
+    Returns:
+        float32 array. Two formats of one model agree to half a per cent; another training run does not.
+    """
+    weights = sorted(module.state_dict().items())
+    return np.array([w.flatten()[w.numel() // 2].float().item() for _, w in weights if w.ndim > 1], dtype=np.float32)
+
+
+def pipeline_fingerprint(pipe):
+    """16 hexadecimal digits that change when the U-Net, the text encoder or the VAE changes."""
+    digest = hashlib.sha256()
+    for part in (pipe.unet, pipe.text_encoder, pipe.vae):
+        digest.update(weight_sample(part).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def random_sd15(*, dtype=torch.float32, tokenizer=None):
+    """A pipeline with the exact configuration of Stable Diffusion 1.5 and random weights.
+
+    It makes no pictures worth seeing. It is for trying out shapes and memory at 512 px without a download of 4 GB:
+    1.07 billion parameters, 4.3 GB in float32.
+
+    Args:
+        dtype: number format of all parts.
+        tokenizer: any CLIPTokenizer with at most 49,408 entries (the real one cannot be had without a download).
+    """
+    from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)  # never hold a float32 copy of a half-precision model
+    try:
+        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
+        vae = AutoencoderKL(
+            block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, sample_size=512,
+            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        )
+        text = CLIPTextModel(CLIPTextConfig(
+            vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
+            max_position_embeddings=77, projection_dim=768,
+        ))
+    finally:
+        torch.set_default_dtype(before)
+    scheduler = PNDMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1
+    )
+    pipe = StableDiffusionPipeline(
+        vae=vae.eval(), text_encoder=text.eval(), tokenizer=tokenizer, unet=unet.eval(), scheduler=scheduler,
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _dtype_keyword():
+    """diffusers below 0.40 ignores `dtype=` with no more than a log line; above, `torch_dtype=` is deprecated."""
+    return "dtype" if Version(diffusers.__version__) >= Version("0.40.0.dev0") else "torch_dtype"

@@ -1,0 +1,1 @@
+"""From pictures to numbers: the judge, the metrics with their bands, sweeps, references, tables and votes."""

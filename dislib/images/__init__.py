@@ -1,0 +1,1 @@
+"""Folders of images, prompts and captions, sheets of pictures, and how pictures look; nothing here knows a model."""

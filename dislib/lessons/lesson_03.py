@@ -1,0 +1,209 @@
+"""Lesson 03, which noise lets a U-Net learn a style, and from which start it then has to begin: its claims and the
+checks of its exercises.
+"""
+
+import numpy as np
+
+from ..core.gaussian import share_of
+from ..core.pipeline import separate
+from ..core.prior import first_timestep
+from ..errors import DislibError
+from ..evaluation.learning import races, read_learning
+from ..evaluation.table import read_results
+from ..figures.learning_curves import learning_figure, parts_figure
+from ..figures.plots import bars, curve
+from ..images.looks import mean_lab, rgb_to_lab, thumbnails
+from ..images.sheets import read_sheet
+from ..training.methods import METHODS
+from ..training.objective import draw_noise, noise_loss
+from .changes import weight_changes
+from .claim import _above, _below, _palette, _rms
+from .denoising import AT, denoise
+from .exercise import as_array, close, right, still_open, wrong
+from .lesson_02 import claim_prompt_survives
+from .live import Film, together
+
+
+def claim_nearer_to_style(ours, rival, images, *, names=("style noise", "white noise"), draws=200):
+    """One heap of pictures is nearer to a style's colours and layout than another.
+
+    Distance of mean 8 x 8 thumbnails in L*a*b*, rms over positions. Value: from our pictures to the style. Threshold:
+    the least that the rival's pictures reach when they are resampled. Control: the rival's pictures as they are.
+
+    Args:
+        ours, rival: pictures of the same prompts and seeds.
+        images: pictures of the style.
+        names: what ours and the rival are called.
+        draws: how often the rival's pictures are drawn again, with replacement.
+    """
+    if len(ours) != len(rival) or len(ours) < 4:
+        raise DislibError(f"{len(ours)} pictures against {len(rival)}; give as many of both, at least 4")
+    style, looks = _palette(images), rgb_to_lab(thumbnails(rival))
+    rng = np.random.default_rng(0)
+    again = [_rms(looks[rng.integers(len(looks), size=len(looks))].mean(axis=0) - style) for _ in range(draws)]
+    value, control = _rms(_palette(ours) - style), _rms(looks.mean(axis=0) - style)
+    text = (
+        f"The mean picture of {len(ours)} by {names[0]} is {value:.1f} away from the style's own (L*a*b*); of as many by"
+        f" {names[1]}, {control:.1f}, and {min(again):.1f} at the least when they are resampled."
+    )
+    return _below(f"Nearer to the style: {names[0]}", value, float(min(again)), control, text)
+
+
+def claim_colour_hangs_on_seed(grid, free, images):
+    """In one heap of pictures the colour hangs on the seed, more than in another.
+
+    Value: how far the mean colours (L*a*b*) of a prompt's pictures lie apart from seed to seed (std, rms over
+    prompts). Threshold: the same in the other heap, for the prompt where it is largest. Control: the other heap's, rms
+    over prompts.
+
+    Args:
+        grid, free: rows of prompts, columns of seeds, PIL pictures; at least two of both. `free` is the other heap.
+        images: pictures of the style, to compare with: they have no seeds.
+    """
+    if len(grid) < 2 or len(grid[0]) < 2:
+        raise DislibError(f"{len(grid)} prompts with {len(grid[0])} seeds; give at least two of both")
+    ours, theirs = (np.array([_spread(mean_lab(row)) for row in rows]) for rows in (grid, free))
+    value, control = (float(np.sqrt(np.mean(spreads**2))) for spreads in (ours, theirs))
+    text = (
+        f"From one seed to the next, the mean colour of a prompt's pictures changes by {value:.1f} (L*a*b*); in the other"
+        f" heap by {control:.1f}, and by {theirs.max():.1f} at most. The style's own pictures differ by"
+        f" {_spread(mean_lab(images)):.1f}."
+    )
+    return _above("The colour hangs on the seed", value, float(theirs.max()), control, text)
+
+
+def _spread(colours):
+    """Standard deviation of colours `(n, 3)` as a distance."""
+    return float(np.sqrt(colours.var(axis=0, ddof=1).sum()))
+
+
+def claim_own_leak(z_T, start, mean, *, draws=200):
+    """At the last timestep, training shows more of the style's mean than a start has.
+
+    Share of mu in a heap of latents: <their mean, mu> / <mu, mu>. Value: of the z_T of training. Threshold: the
+    largest when the starts are resampled. Control: of the starts as they are.
+
+    Args:
+        z_T: noisy latents of training at the last timestep `(n, c, h, w)`, made with style noise.
+        start: latents that sampling would start from `(n, c, h, w)`.
+        mean: mu `(c, h, w)`.
+    """
+    value, shares = float(np.mean(_shares(z_T, mean))), _shares(start, mean)
+    rng = np.random.default_rng(0)
+    again = [shares[rng.integers(len(shares), size=len(shares))].mean() for _ in range(draws)]
+    text = (
+        f"On average the z_T of training holds {value:.3f} times the style's mean; the start holds {shares.mean():.3f}"
+        f" times, and {max(again):.3f} at most when it is resampled."
+    )
+    return _above("Training saw more of the mean than the start has", value, float(max(again)), shares.mean(), text)
+
+
+def _shares(latents, mean):
+    """<z, mu> / <mu, mu> of each latent: `(n,)`."""
+    latents, mean = np.asarray(latents, dtype=np.float64), np.asarray(mean, dtype=np.float64)
+    return (latents * mean).sum(axis=(1, 2, 3)) / (mean**2).sum()
+
+
+def _inputs(*, names=4):
+    """Made-up float32 tensors (4, 2, 2) of the lesson's kind, and abar: the first is a spread, so above 0."""
+    import torch
+
+    draw = torch.Generator().manual_seed(3)
+    std, *others = (torch.randn(4, 2, 2, generator=draw) for _ in range(names))
+    return std.abs() + 0.1, *others, 0.04
+
+
+def _call(function, *arguments):
+    """(what the function returns, None), or (None, verdict) if it stops or returns nothing yet."""
+    try:
+        found = function(*arguments)
+    except Exception as error:  # a reader's function may raise anything
+        return None, wrong(f"Your function stopped with {type(error).__name__}: {error}")
+    if any(part is None or part is Ellipsis for part in (found if isinstance(found, tuple) else (found,))):
+        return None, still_open("Your function returns nothing yet.")
+    return found, None
+
+
+def check_training_pair(function):
+    """Exercise 1: `function(z, mean, std, u, abar)` is (z_t, target) of training with style noise."""
+    std, z, mean, u, abar = _inputs()
+    found, verdict = _call(function, z, mean, std, u, abar)
+    if verdict is not None:
+        return verdict
+    if not isinstance(found, (tuple, list)) or len(found) != 2:
+        return wrong("Two things are asked for: return z_t, target")
+    arrays = [np.asarray(x, dtype=np.float64) for x in (z, mean, std, u)]
+    return _pair_verdict(as_array(found[0]), as_array(found[1]), *arrays, abar)
+
+
+def _pair_verdict(z_t, target, z, mean, std, u, abar):
+    a, b, eps = np.sqrt(abar), np.sqrt(1 - abar), mean + std * u
+    if close(target, u):
+        return wrong("Your target is u. The loss is on eps as it is, not normalised: the U-Net has to learn the mean.")
+    if not close(target, eps):
+        return wrong("The target is not eps = mu + sigma u yet.")
+    mistakes = {
+        "In your z_t the noise is still white: put the same eps in as in the target.": a * z + b * u,
+        "abar is a share of *variance*: take square roots.": abar * z + (1 - abar) * eps,
+        "The weights have changed places: the picture gets sqrt(abar).": b * z + a * eps,
+        "Picture and noise must be weighted, or z_t is too large.": z + eps,
+    }
+    if close(z_t, a * z + b * eps):
+        return right("That is all of it: `noise_loss` does no more, and plain fine-tuning differs in one line.")
+    near = [text for text, answer in mistakes.items() if close(z_t, answer)]
+    return wrong((near or ["The target is right; z_t has other values than expected."])[0])
+
+
+def check_share_of_mean(answer, a, b):
+    """Exercise 2: how many times mu is the mean of z_T in training? a + b."""
+    if answer is None or answer is Ellipsis:
+        return still_open("Put your number in place of the dots.")
+    try:
+        answer = float(answer)
+    except (TypeError, ValueError):
+        return wrong("One number is asked for.")
+    if abs(answer - (a + b)) < 0.005:
+        return right(f"a + b = {a + b:.3f}. The paper's start has 1, so its mean is short by {a + b - 1:.1%}.")
+    mistakes = {
+        "That is the noise's part; the picture has a mean as well.": b,
+        "That is the picture's part; the noise has a mean as well.": a,
+        "That is what the paper's start has. In training a picture is in there too.": 1.0,
+        "Means are added, not multiplied.": a * b,
+    }
+    near = [text for text, value in mistakes.items() if abs(answer - value) < 0.005]
+    return wrong((near or ["E[z_T] = a E[z_0] + b E[eps]; both means on the right are mu."])[0])
+
+
+def check_matched(function):
+    """Exercise 3: `function(mean, std, n, u, abar)` is a start with the law of z_T in training.
+
+    Right are a (mean + std n) + b (mean + std u), and (a + b) mean + std u, which has the same law.
+    """
+    std, mean, n, u, abar = _inputs()
+    found, verdict = _call(function, mean, std, n, u, abar)
+    if verdict is not None:
+        return verdict
+    return _matched_verdict(as_array(found), *(np.asarray(x, dtype=np.float64) for x in (mean, std, n, u)), abar)
+
+
+def _matched_verdict(found, mean, std, n, u, abar):
+    a, b = np.sqrt(abar), np.sqrt(1 - abar)
+    if close(found, a * (mean + std * n) + b * (mean + std * u)) or close(
+        found, a * (mean + std * u) + b * (mean + std * n)
+    ):
+        return right(
+            "A crude picture and style noise, weighted as in training. There is a shorter way, see the solution."
+        )
+    if close(found, (a + b) * mean + std * u) or close(found, (a + b) * mean + std * n):
+        return right("The same law in one draw: the variances a^2 and b^2 add up to 1, so the spread is sigma.")
+    mistakes = {
+        "That is the paper's start; it has the mean mu, and training showed (a + b) mu.": mean + std * u,
+        "That is the leak: for a U-Net that was tuned with style noise, the noise has its mean and spread too.":
+            a * (mean + std * n) + b * u,
+        "Picture and noise are independent: draw one with `n`, the other with `u`. Yours spreads too wide.":
+            (a + b) * (mean + std * u),
+        "abar is a share of *variance*: take square roots.": abar * (mean + std * n) + (1 - abar) * (mean + std * u),
+        "The style's mean is not in the noise yet: both draws have it.": a * (mean + std * n) + b * std * u,
+    }  # fmt: skip
+    near = [text for text, answer in mistakes.items() if close(found, answer)]
+    return wrong((near or ["Other values than expected: z = a (crude picture) + b (style noise)."])[0])

@@ -1,0 +1,147 @@
+"""One switch between the embedded Stable Diffusion, the real one on the hub, a folder of yours, and a fine-tuning.
+
+Only this module knows both pipelines and what a fine-tuning leaves behind.
+"""
+
+import json
+import os
+import re
+
+import diffusers
+import torch
+import transformers
+from diffusers import StableDiffusionPipeline
+
+from .core.pipeline import SD15, TINY, from_pretrained
+from .device import pick_device, pick_dtype
+from .errors import ModelError, shorten
+from .files import data_dir, user_path
+from .training import result
+
+
+def load_pipeline(name=TINY, *, device=None, dtype=None, local_files_only=False, variant=None):
+    """Load a Stable Diffusion pipeline, ready to encode and to sample, without noise on the screen.
+
+    Only safetensors files are read, never a pickle. The safety checker is neither loaded nor downloaded: look at
+    what you make of other people's prompts before you show it.
+
+    Args:
+        name: "tiny" for the embedded model, an id of the hub ("stable-diffusion-v1-5/stable-diffusion-v1-5"), a
+            folder in the layout of `StableDiffusionPipeline.save_pretrained`, or the folder of a fine-tuning: its
+            base is loaded as its `training.json` says, and `generate` then starts from its prior.
+        device: where it runs; by default what `pick_device` finds.
+        dtype: number format of all parts; by default what `pick_dtype` says for the device. A picture that comes out
+            black in float16 is cured by `dtype=torch.float32`.
+        local_files_only: use the hub's cache and never the network.
+        variant: "fp16" to fetch the files of half the size where the repository has them.
+
+    Returns:
+        diffusers.StableDiffusionPipeline on `device`, its progress bar off. Its `style_prior` is the StylePrior of a
+        model fine-tuned with style noise, else None.
+
+    Raises:
+        ModelError: no such folder, not a Stable Diffusion pipeline, not in the cache and no network, or only pickles.
+    """
+    device = _device(device)
+    if tuned := _finetuned(name):
+        base = load_pipeline(tuned["model"], device=device, dtype=dtype, local_files_only=local_files_only,
+                             variant=variant)
+        return result.apply(base, _folder(name))
+    source = _source(name)
+    _quiet()
+    try:
+        pipe = from_pretrained(
+            StableDiffusionPipeline, source, dtype or pick_dtype(device), variant=variant, safety_checker=None,
+            local_files_only=local_files_only, requires_safety_checker=False,
+        )
+    except Exception as error:  # the libraries raise OSError, ValueError, KeyError, HTTP errors... for one cause each
+        raise ModelError(_why_not(name, source, error, local_files_only)) from error
+    pipe.set_progress_bar_config(disable=True)
+    pipe.style_prior = None
+    return pipe.to(device)
+
+
+# --- finding and explaining -----------------------------------------------------------------------------------
+
+
+def _device(name):
+    try:
+        device = torch.device(name or pick_device())
+        torch.zeros(1, device=device).item()  # which "meta" cannot
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        best = pick_device()
+        raise ModelError(f"the device {name!r} cannot be used here ({shorten(error)}); try {best!r}") from error
+    return device
+
+
+def _finetuned(name):
+    """`training.json` of a folder that a fine-tuning left, else None."""
+    folder = _folder(name)
+    if not os.path.isdir(folder) or (folder / "model_index.json").exists():
+        return None
+    record = result.read(folder)
+    if record is None and any(folder.glob("checkpoint-*")):
+        raise ModelError(f"the fine-tuning in {folder} has not finished; run the same command again to go on")
+    if record is not None and os.path.isdir(base := record["model"]) and os.path.samefile(base, folder):
+        raise ModelError(f"{folder / result.RECORD} names its own folder as the base model; write the base there")
+    return record
+
+
+def _folder(name):
+    return user_path(os.fspath(name) or ".", ModelError)
+
+
+def _source(name):
+    """What `from_pretrained` is to be given: a folder that is a pipeline, or a hub id."""
+    name = os.fspath(name)
+    folder = data_dir() / "tiny-sd" if name == TINY else _folder(name)
+    if os.path.isdir(folder):  # not Path.is_dir, which raises on a name that is too long
+        return _pipeline_folder(folder)
+    if name == TINY:
+        raise ModelError(f"the embedded model is not in {folder}; get the course's data again")
+    if os.path.exists(folder):
+        raise ModelError(f"{name} is a file; give the folder of a diffusers pipeline (the one with model_index.json)")
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
+        raise ModelError(
+            f"there is no model {shorten(name)!r}: not a folder here, and a hub id looks like {SD15};"
+            ' "tiny" is the embedded model'
+        )
+    return name
+
+
+def _pipeline_folder(folder):
+    try:
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        kind = index["_class_name"]
+    except FileNotFoundError as error:
+        raise ModelError(f"{folder} is not a diffusers pipeline: it has no model_index.json") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelError(f"{folder / 'model_index.json'} cannot be read ({shorten(error)}); save it again") from error
+    if kind != "StableDiffusionPipeline":
+        raise ModelError(f"{folder} holds a {kind}; this course needs a StableDiffusionPipeline (SD 1.x)")
+    return str(folder)
+
+
+def _quiet():
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
+
+
+def _why_not(name, source, error, local_files_only):
+    text = f"{type(error).__name__}: {error} {error.__cause__ or ''}"
+    known = "safetensors" in text and re.search(r"no file named|could not find|not find.*safetensors", text, re.I)
+    if known or re.search(r"\.bin\b.*safetensors", text):
+        return (
+            f"{name} has no complete set of safetensors weights, and pickled ones (.bin, .ckpt) are never loaded"
+            " because they can run code; convert it with `save_pretrained(..., safe_serialization=True)`"
+            f" ({shorten(text, 160)})"
+        )
+    if os.path.isdir(source):
+        return f"the pipeline in {source} cannot be loaded; get or save it again ({shorten(text, 300)})"
+    if local_files_only or re.search(r"cached|offline|connect|resolve|not known|timed? ?out", text, re.I):
+        return (
+            f"{name} is not in the hub's cache on this machine and the hub cannot be reached; go online and run"
+            f' the same line once, or use the embedded model "tiny" ({shorten(text, 160)})'
+        )
+    return f"{name} cannot be loaded from the hub; check the id on https://huggingface.co/{name} ({shorten(text, 300)})"

@@ -1,0 +1,147 @@
+"""What fine-tuning learns from: latents and text embeddings of captioned images, encoded once."""
+
+import dataclasses
+import hashlib
+import re
+
+import torch
+from PIL import ImageOps
+
+from ..core.latents import check_finite, encode
+from ..core.pipeline import image_size, latent_shape
+from ..core.prior import StylePrior, describe, draw
+from ..errors import ImageError, TrainingError
+from ..images.captions import captions_of
+from ..images.images import list_images, load_image
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """Captioned images as the U-Net sees them.
+
+    Attributes:
+        latents: float32 (n, 4, h, w) on the CPU, scaled latents.
+        mirrored: those of the mirror images, or None if none are to be used.
+        embeddings: float32 (n, tokens, d), of the captions.
+        empty: float32 (1, tokens, d), of the empty caption, which stands in for a share of them.
+        captions: list of n strings.
+        files: list of n file names, where the images came from files.
+    """
+
+    latents: torch.Tensor
+    embeddings: torch.Tensor
+    empty: torch.Tensor
+    captions: list
+    mirrored: torch.Tensor | None = None
+    files: list = dataclasses.field(default_factory=list)
+
+    def __len__(self):
+        return len(self.latents)
+
+    @classmethod
+    def from_folder(
+        cls, pipe, folder, *, n=None, seed=0, caption="metadata", leave_out=(), random_flip=False, center_crop=True
+    ):
+        """Encode a folder of images with captions.
+
+        Args:
+            pipe: the pipeline whose VAE and text encoder are used.
+            folder: images, with `metadata.jsonl` unless `caption` says otherwise.
+            n: how many images, drawn by `seed` as `StylePrior.from_images` draws them; by default at most 50.
+            seed: of that draw, and of the crops.
+            caption: "metadata", "names" or "blip", see `captions.captions_of`.
+            leave_out: words to take out of the captions (of the style, which the noise is to carry).
+            random_flip: also use mirror images (not of captions that name left or right).
+            center_crop: False to cut the square out at a random place, once an image, in place of the centre.
+
+        Raises:
+            ImageError: nothing readable, or `n` larger than what is.
+            PromptError: images without a caption, which are named.
+        """
+        images, skipped = list_images(folder)
+        if not images:
+            raise ImageError(f"no readable image in {folder}; {skipped[0].file.name} {skipped[0].reason}")
+        files = draw(images, n=n, seed=seed, skipped=skipped)
+        said = captions_of(files, caption, leave_out=leave_out)
+        places = [0.5] * len(files) if center_crop else torch.rand(len(files), generator=seeded(seed)).tolist()
+        size = image_size(pipe)
+        pixels = [load_image(file, size, place=place) for file, place in zip(files, places)]
+        return cls.from_images(pipe, pixels, said, random_flip=random_flip, files=[file.name for file in files])
+
+    @classmethod
+    def from_images(cls, pipe, images, captions, *, random_flip=False, files=()):
+        """Encode PIL images of the model's own size; as many captions."""
+        _check_lengths(images, captions)
+        mirrored = encode(pipe, [ImageOps.mirror(image) for image in images]) if random_flip else None
+        return cls.from_latents(pipe, encode(pipe, images), captions, mirrored=mirrored, files=files)
+
+    @classmethod
+    def from_latents(cls, pipe, latents, captions, *, mirrored=None, files=()):
+        """Take latents that are there already, (n, 4, h, w) scaled; as many captions."""
+        _check_lengths(latents, captions)
+        if tuple(latents.shape[1:]) != latent_shape(pipe):
+            raise TrainingError(
+                f"the latents have the shape {tuple(latents.shape[1:])} and those of the model {latent_shape(pipe)};"
+                " encode the images with this model"
+            )
+        check_finite(latents, "the latents to train on")
+        context, empty = embed(pipe, captions), embed(pipe, [""])
+        return cls(latents.float().cpu(), context, empty, list(captions), mirrored, list(files))
+
+    def prior(self, pipe, *, shrink=0.0):
+        """The style prior of exactly the latents that will be trained on, mirror images included."""
+        parts = [self.latents] if self.mirrored is None else [self.latents, self.mirrored]
+        prior = StylePrior.from_latents(parts, shrink=shrink)
+        prior.meta.update(describe(pipe), files=self.files)
+        return prior
+
+    def fingerprint(self):
+        """16 hexadecimal digits that change with any latent or caption."""
+        digest = hashlib.sha256()
+        for part in (self.latents, self.embeddings, self.mirrored):
+            if part is not None:
+                # Rounded, so that another library's last bit does not make it another set.
+                digest.update((part * 256).round().to(torch.int32).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def batch(self, rows, *, seed, flips, dropped):
+        """Latents (b, 4, h, w) and text embeddings (b, tokens, d) of a batch.
+
+        Args:
+            rows: long (b,), row numbers of an endless stream: every epoch of n rows goes through all images in an
+                order of its own, drawn by `seed`.
+            flips: bool (b,), where the mirror image is taken if there is one.
+            dropped: bool (b,), where the empty caption takes the place of the caption.
+        """
+        picks = self._picks(rows, seed)
+        z, context = self.latents[picks], self.embeddings[picks]
+        if self.mirrored is not None:
+            sided = [bool(re.search(r"\b(left|right)\b", self.captions[i])) for i in picks.tolist()]
+            z = torch.where((flips & ~torch.tensor(sided))[:, None, None, None], self.mirrored[picks], z)
+        return z, torch.where(dropped[:, None, None], self.empty, context)
+
+    def _picks(self, rows, seed):
+        n = len(self)
+        epochs = {e: torch.randperm(n, generator=seeded(seed, e)) for e in set((rows // n).tolist())}
+        return torch.stack([epochs[r // n][r % n] for r in rows.tolist()])
+
+
+@torch.no_grad()
+def embed(pipe, texts, *, batch_size=16):
+    """Text embeddings (n, tokens, d) float32 on the CPU, each distinct text encoded once."""
+    device, known = pipe.text_encoder.device, list(dict.fromkeys(texts))
+    options = dict(padding="max_length", max_length=pipe.tokenizer.model_max_length, truncation=True)
+    tokens = pipe.tokenizer(known, return_tensors="pt", **options).input_ids
+    out = torch.cat([pipe.text_encoder(t.to(device))[0].float().cpu() for t in tokens.split(batch_size)])
+    return out[[known.index(text) for text in texts]]
+
+
+def seeded(*numbers):
+    """A generator of its own for every tuple of whole numbers, whatever their sizes."""
+    digest = hashlib.sha256(repr(numbers).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def _check_lengths(images, captions):
+    if len(images) != len(captions) or len(captions) == 0:
+        raise TrainingError(f"{len(images)} images and {len(captions)} captions; give one caption for each image")

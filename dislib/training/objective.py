@@ -1,0 +1,63 @@
+"""What fine-tuning minimises, and the one line in which "Diffusion in Style" differs from plain fine-tuning."""
+
+import torch
+
+from ..core.prior import StylePrior
+from .examples import seeded
+
+NOISES = ("white", "offset")
+
+
+def draw_noise(noise, u, constants, offset=0.1):
+    """The noise eps of the forward process, from white noise u ~ N(0, I).
+
+    - "white":      eps = u                                plain fine-tuning
+    - a StylePrior: eps = mu_style + sigma_style u         "Diffusion in Style", section 3: the one change
+    - "offset":     eps = u + offset c                     offset noise: c ~ N(0, 1), one a channel
+
+    Args:
+        noise: "white", "offset" or a StylePrior.
+        u: white noise (b, 4, h, w).
+        constants: white noise (b, 4, 1, 1).
+        offset: strength of the constants.
+    """
+    if isinstance(noise, StylePrior):
+        return noise.mean + noise.std * u
+    return u + offset * constants if noise == "offset" else u
+
+
+def noise_loss(unet, schedule, z, eps, t, context, *, snr_gamma=None):
+    """|| eps - eps_theta(z_t, t, text) ||^2 with z_t = sqrt(abar_t) z + sqrt(1 - abar_t) eps, one number an example.
+
+    eps is not normalised: the U-Net learns to predict noise that has the style's mean and spread, and so a
+    deterministic sampler needs no change.
+
+    Args:
+        unet: the U-Net.
+        schedule: a diffusers scheduler, for its abar.
+        z, eps: latents and noise (b, 4, h, w).
+        t: timesteps (b,), long.
+        context: text embeddings (b, tokens, d).
+        snr_gamma: weigh by min(SNR, gamma) / SNR (Hang et al. 2023).
+
+    Returns:
+        tensor (b,), the mean over a latent's elements.
+    """
+    z_t = schedule.add_noise(z, eps, t)
+    error = (eps - unet(z_t, t, context).sample.float()).square().mean((1, 2, 3))
+    if snr_gamma is None:
+        return error
+    abar = schedule.alphas_cumprod.to(t.device)[t].clamp(1e-6, 1 - 1e-6)
+    snr = abar / (1 - abar)
+    return error * snr.clamp(max=snr_gamma) / snr
+
+
+def draw_batch(examples, size, step, noise, settings, *, stream=0):
+    """(z, eps, t, context) of one step: `size` examples, drawn from the seed, the step and the stream alone."""
+    random = seeded(settings.seed, stream, step)
+    flips, dropped = (torch.rand(size, generator=random) < share for share in (0.5, settings.caption_dropout))
+    rows = torch.arange((step - 1) * size, step * size)
+    z, context = examples.batch(rows, seed=settings.seed, flips=flips, dropped=dropped)
+    t = torch.randint(1000, (size,), generator=random)
+    u, constants = torch.randn(z.shape, generator=random), torch.randn(size, z.shape[1], 1, 1, generator=random)
+    return z, draw_noise(noise, u, constants, settings.noise_offset), t, context

@@ -1,0 +1,191 @@
+"""The folder a fine-tuning leaves behind: written whole, opened by `load_pipeline`, and by plain diffusers."""
+
+import json
+import os
+import platform
+import shutil
+from pathlib import Path
+
+from ..core.pipeline import TINY, from_pretrained, latent_shape, model_id
+from ..core.prior import StylePrior
+from ..errors import ModelError, OutputError, TrainingError, shorten
+from ..files import data_dir, make_folder, write_atomic, write_json
+
+RECORD, PRIOR, LORA = "training.json", "style_prior.safetensors", "pytorch_lora_weights.safetensors"
+FORMAT = "dislib fine-tuning"
+
+
+def save(out, pipe, noise, settings, facts, examples):
+    """Write the result of a fine-tuning: weights, prior, card, and last `training.json`, which says that it is whole.
+
+    Args:
+        out: the folder.
+        pipe: the pipeline with the tuned U-Net (in float32), or with a U-Net that carries a LoRA.
+        noise: "white", "offset" or a StylePrior; only a prior is written.
+        settings: a `settings.Settings`.
+        facts: dict of JSON values to keep (`losses` among them).
+        examples: the TrainingSet, for the number of images.
+    """
+    out = make_folder(Path(out))
+    (out / RECORD).unlink(missing_ok=True)
+    _write_weights(out, pipe, settings)
+    if isinstance(noise, StylePrior):
+        noise.save(out / PRIOR)
+    else:
+        (out / PRIOR).unlink(missing_ok=True)
+    record = {
+        "format": FORMAT, "model": base_name(pipe), "noise": "style" if isinstance(noise, StylePrior) else noise,
+        "images": len(examples), "files": examples.files, "settings": settings.to_json(), **facts,
+        "versions": _versions(),
+    }
+    write_atomic(out / "README.md", card(out, pipe, record).encode())
+    write_json(out / RECORD, record)
+
+
+def read(folder):
+    """The contents of `training.json`, or None in a folder without one.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    path = Path(folder) / RECORD
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["format"] != FORMAT:
+            raise ValueError(f"its format is {record['format']!r}")
+        record["model"], record["settings"]
+        return record
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} cannot be used ({shorten(error)}); fine-tune again") from error
+
+
+def apply(pipe, folder, *, local_files_only=False):
+    """Give a base pipeline what a fine-tuning changed: its U-Net or its LoRA, and its prior.
+
+    Returns:
+        the pipeline, with `style_prior` set to the StylePrior it samples from, or None.
+    """
+    from diffusers import UNet2DConditionModel
+
+    folder = Path(folder)
+    if (folder / "unet").is_dir():
+        pipe.unet = from_pretrained(UNet2DConditionModel, folder / "unet", pipe.unet.dtype).to(pipe.device)
+    elif (folder / LORA).is_file():
+        pipe.load_lora_weights(str(folder), weight_name=LORA, use_safetensors=True)
+        pipe.fuse_lora()
+        pipe.unload_lora_weights()
+    else:
+        raise ModelError(f"{folder} holds neither unet/ nor {LORA}; fine-tune again")
+    pipe.register_to_config(_name_or_path=str(folder))
+    pipe.style_prior = StylePrior.load(folder / PRIOR, pipe) if (folder / PRIOR).is_file() else None
+    return pipe
+
+
+def check_same(out, settings, identity):
+    """Refuse to overwrite a finished result of other settings.
+
+    Raises:
+        TrainingError: the names of what differs.
+    """
+    record = read(out)
+    if record is None:
+        return
+    differ = settings.differences(record["settings"]) + [k for k, v in identity.items() if record.get(k) != v]
+    if record["settings"]["max_train_steps"] != settings.max_train_steps:
+        differ.append("max_train_steps")
+    if differ:
+        raise TrainingError(
+            f"{out} holds a fine-tuning with other settings ({', '.join(dict.fromkeys(differ))} differ); choose"
+            " another folder"
+        )
+
+
+def is_finished(out, settings):
+    """Whether `out` holds the result of a run as long as these settings want (and as `check_same` allows)."""
+    record = read(out)
+    return record is not None and record["settings"]["max_train_steps"] == settings.max_train_steps
+
+
+def base_name(pipe):
+    """What `load_pipeline` is to be given for the base: "tiny", a hub id, or a folder's path."""
+    name = str(pipe.name_or_path or "unnamed")
+    if not os.path.isdir(name):
+        return name
+    folder = Path(name).resolve()
+    return TINY if folder == (data_dir() / "tiny-sd").resolve() else str(folder)
+
+
+def card(out, pipe, record):
+    """The result's model card: what it is, how it was made, and how to use it without this package."""
+    settings, losses = record["settings"], record["losses"]
+    said = f"{record['settings']['max_train_steps']} steps of {settings['train_batch_size']} images"
+    how = f"a LoRA of rank {settings['rank']}" if settings["rank"] else "all weights of the U-Net"
+    head = [
+        f"# {Path(out).resolve().name}", "",
+        f"The model {model_id(pipe)} fine-tuned on {record['images']} images with {record['noise']} noise: {how},"
+        f" {said}, learning rate {settings['learning_rate']:g}. Loss of the last tenth of the steps on average:"
+        f" {sum(losses[-max(len(losses) // 10, 1):]) / max(len(losses[-max(len(losses) // 10, 1):]), 1):.4f}.", "",
+        "Settings, versions and the loss of every step are in `training.json`.", "",
+        "## With this course", "", "```python", "from dislib import generate, load_pipeline", "",
+        'pipe = load_pipeline("PATH/TO/THIS/FOLDER")',
+        'images = [s.image for batch in generate(pipe, ["a red house"], [0]) for s in batch]', "```", "",
+        "## With diffusers alone", "", "```python", *plain_code(out, pipe, record).splitlines(), "```", "",
+    ]
+    return "\n".join(head)
+
+
+def plain_code(out, pipe, record):
+    """Some ten lines of plain diffusers that make the picture of seed 0, as `generate` does."""
+    base = str(data_dir() / "tiny-sd") if record["model"] == TINY else record["model"]
+    full, style, shape = record["settings"]["rank"] is None, record["noise"] == "style", latent_shape(pipe)
+    lines = [
+        "import torch",
+        "from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline"
+        + (", UNet2DConditionModel" if full else ""),
+        "from safetensors.torch import load_file" if style else "",
+        f'base, folder = "{base}", "{Path(out).resolve()}"',
+        "pipe = StableDiffusionPipeline.from_pretrained(base, torch_dtype=torch.float32)",
+        'pipe.unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=torch.float32)'
+        if full else f'pipe.load_lora_weights(folder, weight_name="{LORA}")',
+        "pipe.scheduler = DPMSolverMultistepScheduler.from_config("
+        'pipe.scheduler.config, timestep_spacing="trailing")',
+        f'z = torch.randn({shape[0]}, {shape[1]}, {shape[2]}, generator=torch.Generator("cpu").manual_seed(0))',
+        f'prior = load_file(folder + "/{PRIOR}")' if style else "",
+        'z = prior["mean"] + prior["std"] * z  # the style\'s noise in the place of N(0, I)' if style else "",
+        'image = pipe("a red house", latents=z[None], num_inference_steps=12, guidance_scale=3.0).images[0]',
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def _write_weights(out, pipe, settings):
+    """`unet/` or the LoRA's file, each under a temporary name first."""
+    partial = out / ".weights.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        if settings.rank is None:
+            pipe.unet.save_pretrained(partial, safe_serialization=True)
+            shutil.rmtree(out / "unet", ignore_errors=True)
+            os.replace(partial, out / "unet")
+        else:
+            from peft import get_peft_model_state_dict
+
+            # Under peft's own names: diffusers' older ones know attention only, and in a mixture it would be lost.
+            weights = get_peft_model_state_dict(pipe.unet)
+            pipe.save_lora_weights(partial, unet_lora_layers=weights, weight_name=LORA, safe_serialization=True)
+            os.replace(partial / LORA, out / LORA)
+    except Exception as error:  # safetensors has its own error for a full disk
+        raise OutputError(f"cannot write the weights to {out}: {shorten(error, 160)}; free some space") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _versions():
+    import accelerate
+    import diffusers
+    import torch
+    import transformers
+
+    modules = (torch, diffusers, transformers, accelerate)
+    return {"python": platform.python_version(), **{m.__name__: str(m.__version__) for m in modules}}

@@ -1,0 +1,227 @@
+"""The machinery of one fine-tuning run on accelerate: made ready, stepped, saved, restored, put back."""
+
+import contextlib
+import math
+import warnings
+
+import torch
+
+from ..core.prior import StylePrior
+from ..core.sampling import generate
+from ..errors import TrainingError
+from . import checkpoints
+from .objective import draw_batch, noise_loss
+from .settings import build_optimizer
+
+
+class Trainer:
+    """One run: the U-Net made trainable, its optimiser, its average, and what is put back when it ends."""
+
+    def __init__(self, pipe, examples, noise, out, preserve, settings):
+        self.pipe, self.examples, self.noise, self.preserve = pipe, examples, noise, preserve
+        self.settings, self.out, self.device = settings, out, pipe.device
+        self.accelerator = accelerator(pipe, settings, out)
+        self.batch_size = self.accelerator.num_processes * settings.train_batch_size
+        self.batch_size *= settings.gradient_accumulation_steps
+
+    def __enter__(self):
+        from diffusers.optimization import get_scheduler
+        from diffusers.training_utils import EMAModel
+
+        unet, settings = self.pipe.unet, self.settings
+        self.dtype, self.trained = unet.dtype, make_trainable(unet, settings)
+        if settings.gradient_checkpointing:
+            unet.enable_gradient_checkpointing()
+        optimizer = build_optimizer(self.trained.values(), settings)
+        self.schedule = get_scheduler(
+            settings.lr_scheduler, optimizer, num_warmup_steps=settings.lr_warmup_steps,
+            num_training_steps=settings.max_train_steps,
+        )
+        self.ema = EMAModel(self.trained.values()) if settings.use_ema else None
+        park(self.pipe, "cpu")
+        self.model, self.optimizer = self.accelerator.prepare(unet.train(), optimizer)
+        return self
+
+    def __exit__(self, *_):
+        unet = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        self.pipe.unet = unet.eval().requires_grad_(False).to(self.dtype)
+        if self.settings.gradient_checkpointing:
+            unet.disable_gradient_checkpointing()
+        self.model = self.optimizer = None  # so that the memory is free for pictures
+        park(self.pipe, self.device)
+        self.pipe.style_prior = self.noise if isinstance(self.noise, StylePrior) else None
+        self.accelerator.end_training()
+
+    @property
+    def rate(self):
+        """The learning rate of the coming step."""
+        return float(self.schedule.get_last_lr()[0])
+
+    def step(self, step):
+        """One optimiser step; returns its loss, the mean over all processes."""
+        draws = self._draw(step)
+        total = torch.zeros((), device=self.accelerator.device)
+        try:
+            for micro in range(self.settings.gradient_accumulation_steps):
+                with self.accelerator.accumulate(self.model):
+                    loss = sum(weight * self._loss(draw, micro) for draw, weight in draws)
+                    self.accelerator.backward(loss)
+                    if self.accelerator.sync_gradients:
+                        self.accelerator.clip_grad_norm_(self.trained.values(), self.settings.max_grad_norm)
+                    self.optimizer.step()
+                    self.optimizer.zero_grad()
+                total += loss.detach() / self.settings.gradient_accumulation_steps
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(_out_of_memory(self.settings)) from error
+        self._check_loss(value := float(self.accelerator.gather(total[None]).mean()), step)
+        with warnings.catch_warnings():  # under fp16 the first steps may be left out, which it takes for a mistake
+            warnings.simplefilter("ignore")
+            self.schedule.step()
+        if self.ema:
+            self.ema.step(self.trained.values())
+        return value
+
+    def _draw(self, step):
+        """The batch of this step for all processes, [(batch, weight of its loss)], drawn from (seed, step) alone."""
+        draws = [(draw_batch(self.examples, self.batch_size, step, self.noise, self.settings), 1.0)]
+        if self.preserve:
+            kept = draw_batch(self.preserve, self.batch_size, step, "white", self.settings, stream=1)
+            draws.append((kept, self.settings.prior_loss_weight))
+        return draws
+
+    def _loss(self, draw, micro):
+        """The loss of this process's share of one round of accumulation."""
+        size, processes = self.settings.train_batch_size, self.accelerator.num_processes
+        begin = (micro * processes + self.accelerator.process_index) * size
+        z, eps, t, context = (part[begin : begin + size].to(self.accelerator.device) for part in draw)
+        gamma = self.settings.snr_gamma
+        return noise_loss(self.model, self.pipe.scheduler, z, eps, t, context, snr_gamma=gamma).mean()
+
+    def _check_loss(self, value, step):
+        if math.isfinite(value):
+            return
+        there = checkpoints.checkpoints(self.out)[-1:] if self.out else []
+        kept = f"the last good checkpoint, {there[0]}, is kept" if there else "there is no checkpoint yet"
+        raise TrainingError(
+            f"the loss became {value} at step {step}; lower learning_rate (now {self.rate:g})"
+            f"{' or set mixed_precision to no' * (self.settings.mixed_precision != 'no')}; {kept}"
+        )
+
+    def sheet(self, step):
+        """Pictures of the validation prompts, always from the same seed, at the steps that are due; else None."""
+        due = step % self.settings.validation_steps == 0 or step == self.settings.max_train_steps
+        if not (self.settings.validation_prompts and due and self.accelerator.is_main_process):
+            return None
+        start = self.noise if isinstance(self.noise, StylePrior) else "white"
+        park(self.pipe, self.device)
+        self.pipe.unet.eval()
+        with self._averaged(), torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            made = generate(self.pipe, list(self.settings.validation_prompts), [0], start=start)
+            images = [sample.image for batch in made for sample in batch]
+        self.pipe.unet.train()
+        park(self.pipe, "cpu")
+        return images
+
+    @contextlib.contextmanager
+    def _averaged(self):
+        """The averaged weights in the place of the latest ones, for a while."""
+        if self.ema:
+            self.ema.store(self.trained.values())
+            self.ema.copy_to(self.trained.values())
+        yield
+        if self.ema:
+            self.ema.restore(self.trained.values())
+
+    def finish(self):
+        """The averaged weights become the result."""
+        if self.ema:
+            self.ema.copy_to(self.trained.values())
+
+    def save(self, step, state):
+        """Write a checkpoint (the main process alone)."""
+        if self.accelerator.is_main_process:
+            tensors, plain = checkpoints.pack_optimizer(self.optimizer)
+            tensors |= {f"unet.{name}": value for name, value in self.trained.items()}
+            if self.ema:
+                tensors |= {f"ema.{i}": value for i, value in enumerate(self.ema.shadow_params)}
+            scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler else None
+            state = {**state, "settings": self.settings.to_json(), "optimizer": plain, "scaler": scaler}
+            state |= {"batch_size": self.batch_size, "ema_step": self.ema.optimization_step if self.ema else None}
+            checkpoints.save(self.out, step, tensors, state, keep=self.settings.checkpoints_total_limit)
+        self.accelerator.wait_for_everyone()
+
+    def restore(self, start):
+        """Go on from a checkpoint (tensors, state); returns the losses so far."""
+        tensors, state = start
+        if state["batch_size"] != self.batch_size:
+            raise TrainingError(
+                f"the checkpoint was made with {state['batch_size']} images a step, all processes together, and this"
+                f" run would take {self.batch_size}; change train_batch_size or the number of processes"
+            )
+        with torch.no_grad():
+            for name, value in self.trained.items():
+                value.copy_(tensors[f"unet.{name}"])
+            for i, value in enumerate(self.ema.shadow_params if self.ema else []):
+                value.copy_(tensors[f"ema.{i}"])
+        if self.ema:
+            self.ema.optimization_step = state["ema_step"]
+        if self.accelerator.scaler and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        checkpoints.unpack_optimizer(self.optimizer, tensors, state["optimizer"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it thinks that no step has been made
+            for _ in state["losses"]:
+                self.schedule.step()
+        return list(state["losses"])
+
+
+def make_trainable(unet, settings):
+    """Turn on the gradients of what is trained, in float32; returns it by name."""
+    if settings.rank is None:
+        unet.to(torch.float32).requires_grad_(True)
+    else:
+        from diffusers.training_utils import cast_training_params
+        from peft import LoraConfig
+
+        unet.requires_grad_(False)
+        unet.add_adapter(LoraConfig(
+            r=settings.rank, lora_alpha=settings.rank, init_lora_weights="gaussian",
+            target_modules=list(settings.lora_targets),
+        ))
+        cast_training_params(unet, torch.float32)
+    return {name: value for name, value in unet.named_parameters() if value.requires_grad}
+
+
+def accelerator(pipe, settings, out):
+    """An Accelerator on the pipeline's device; several may follow one another in one process."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    # It remembers the precision of the first one for good, and refuses another.
+    AcceleratorState._reset_state()
+    made = Accelerator(
+        mixed_precision=settings.mixed_precision, gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        cpu=pipe.unet.device.type == "cpu", log_with=settings.report_to, project_dir=out,
+    )
+    if settings.report_to:
+        made.init_trackers("dislib", {k: str(v) for k, v in settings.to_json().items()})
+    return made
+
+
+def park(pipe, device):
+    """Move everything but the U-Net to `device`."""
+    for part in (pipe.vae, pipe.text_encoder):
+        part.to(device)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _out_of_memory(settings):
+    ways = [
+        f"lower train_batch_size (now {settings.train_batch_size}) and raise gradient_accumulation_steps"
+        if settings.train_batch_size > 1 else "",
+        "" if settings.gradient_checkpointing else "set gradient_checkpointing",
+        "" if settings.use_8bit_adam else "set use_8bit_adam",
+        "train a LoRA (rank=8)" if settings.rank is None else "",
+    ]
+    return f"the GPU is out of memory; {', or '.join(filter(None, ways)) or 'use a larger GPU'}"

@@ -1,0 +1,38 @@
+"""The picture on top of the README: the same prompts from one white latent, and from the noise of three styles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Iterator
+
+from dislib.core.prior import StylePrior
+from dislib.core.sampling import generate
+from dislib.figures.plots import image_grid, save_png
+from dislib.files import data_dir
+from dislib.loading import load_pipeline
+
+PROMPTS = (
+    "a red house in the meadow",
+    "a blue car on the street",
+    "a yellow boat on the sea",
+    "a purple mushroom in the snow",
+    "a white cat in the desert",
+    "an orange balloon",
+)
+STYLES = ("sketch", "neon", "blueprint")
+
+
+def run(*, folder: Path, out: Path = Path("docs/images"), seed: int = 1) -> Iterator[dict]:
+    """Make the four rows with the base model, no fine-tuning; writes ``docs/images/hero.png``."""
+    pipe = load_pipeline("tiny")
+    starts = {"white noise": {}}
+    for style in STYLES:
+        prior = StylePrior.from_images(pipe, data_dir() / "styles" / style / "train", n=50)
+        starts[f"the noise of {style}"] = {"start": prior, "kind": "leak"}
+    rows = [
+        [sample.image for batch in generate(pipe, PROMPTS, [seed], guidance=3.0, steps=20, **start) for sample in batch]
+        for start in starts.values()
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    save_png(image_grid(rows, row_labels=list(starts), col_labels=list(PROMPTS)), out / "hero.png")
+    yield {"written": str(out / "hero.png")}
