@@ -146,14 +146,13 @@ def _fill(gallery, pipe, prompts, seeds, start, options, first):
     rows = [(prompt, seed) for prompt in prompts for seed in seeds]
     images = [{"file": gallery.path(i).name, "prompt": p, "seed": s} for i, (p, s) in enumerate(rows)]
     lost = {prompt: part for prompt in prompts if (part := truncated_part(pipe, prompt))}
-    gallery.finish(images=images, truncated=lost, versions=_versions())
+    gallery.finish(images=images, truncated=lost, versions=_versions(), **_worked_out(start, pipe, options))
 
 
 def _settings(start, pipe, prompts, seeds, options):
     """All that the pictures depend on; two runs with equal settings make equal pictures."""
     from . import sampling
     from .models import image_size, model_id, pipeline_fingerprint
-    from .prior import first_timestep
 
     scheduler = sampling.make_scheduler(pipe, options["scheduler"])
     return {
@@ -162,9 +161,20 @@ def _settings(start, pipe, prompts, seeds, options):
         "prompts": prompts, "seeds": seeds, "negative": options["negative"], "guidance": options["guidance"],
         "steps": options["steps"], "batch_size": options["batch_size"], "scheduler": options["scheduler"],
         "scheduler_class": type(scheduler).__name__, "scheduler_config": _plain(scheduler.config),
+        "start": "white" if start == "white" else options["kind"],
+        "prior": None if start == "white" else start.identity(),
+    }
+
+
+def _worked_out(start, pipe, options):
+    """What follows from the settings by computing, which is told but never compared."""
+    from . import sampling
+    from .prior import first_timestep
+
+    scheduler = sampling.make_scheduler(pipe, options["scheduler"])
+    return {
         "first_timestep": first_timestep(scheduler, options["steps"])[0],
         "latent_scale": sampling.latent_scale(scheduler, options["steps"]),
-        "start": "white" if start == "white" else options["kind"],
         "prior_sha256": None if start == "white" else start.sha256(),
     }
 

@@ -30,6 +30,7 @@ class Trainer:
 
         unet, settings = self.pipe.unet, self.settings
         self.dtype, self.trained = unet.dtype, make_trainable(unet, settings)
+        unet.source = None  # from here on it is no longer what it was loaded as
         if settings.gradient_checkpointing:
             unet.enable_gradient_checkpointing()
         optimizer = build_optimizer(self.trained.values(), settings)

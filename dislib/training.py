@@ -66,7 +66,7 @@ def finetune(pipe, examples, *, noise="white", out=None, preserve=None, settings
     settings = (settings or Settings(**options)).completed(pipe)
     _check(pipe, examples, noise, preserve, settings)
     identity = {
-        "base": pipeline_fingerprint(pipe), "examples": examples.fingerprint(), "noise_id": noise_id(noise),
+        "identity": finetuned.IDENTITY, "base": pipeline_fingerprint(pipe), "examples": examples.fingerprint(), "noise_id": noise_id(noise),
         "preserve": preserve.fingerprint() if preserve else None,
     }
     start = None
@@ -77,8 +77,8 @@ def finetune(pipe, examples, *, noise="white", out=None, preserve=None, settings
 
 
 def noise_id(noise):
-    """"white", "offset", or for a prior 16 digits that change with any of its numbers."""
-    return noise.sha256()[:16] if isinstance(noise, StylePrior) else noise
+    """"white", "offset", or for a prior 16 digits of what it was made from (see `StylePrior.identity`)."""
+    return noise.identity()[:16] if isinstance(noise, StylePrior) else noise
 
 
 def _train(pipe, examples, noise, out, preserve, settings, identity, start, about):
@@ -134,6 +134,7 @@ def _resumption(out, settings, identity):
         finetuned.check_same(out, settings, identity)
         return None
     tensors, state = checkpoints.load(folder)
+    finetuned.check_identity(folder, state)
     differ = settings.differences(state["settings"]) + [k for k, v in identity.items() if state[k] != v]
     if differ:
         raise TrainingError(

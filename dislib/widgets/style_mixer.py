@@ -4,6 +4,7 @@ import ipywidgets as widgets
 import torch
 
 from ..errors import DislibError
+from ..files import digest_of
 from ..latents import decode
 from ..plots import image_grid
 from ..prior import KINDS, StylePrior
@@ -26,7 +27,8 @@ def mixed(priors, mean_weights, std_weights):
         PriorError: wrong weights, or priors of different models; see `StylePrior.mix`.
     """
     of_mean, of_std = StylePrior.mix(priors, mean_weights), StylePrior.mix(priors, std_weights)
-    return StylePrior(of_mean.mean, of_std.std, {**of_mean.meta, "mix of std": of_std.meta["mix"]})
+    more = {"mix of std": of_std.meta["mix"], "source": digest_of(of_mean.identity(), of_std.identity())}
+    return StylePrior(of_mean.mean, of_std.std, {**of_mean.meta, **more})
 
 
 def paint(pipe, prompt, seed, priors, kind):
