@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .errors import ModelError, OutputError, TrainingError, shorten
 from .files import digest_of, make_folder, sha256, write_atomic, write_json
+from .lora_support import torchao_put_aside
 from .models import TINY, data_dir, from_pretrained, latent_shape, model_id, pipeline_fingerprint
 from .prior import StylePrior
 
@@ -74,10 +75,11 @@ def apply(pipe, folder, *, local_files_only=False):
     if (folder / "unet").is_dir():
         pipe.unet = from_pretrained(UNet2DConditionModel, folder / "unet", pipe.unet.dtype).to(pipe.device)
     elif (folder / LORA).is_file():
-        pipe.load_lora_weights(str(folder), weight_name=LORA, use_safetensors=True)
         source = digest_of("LoRA", pipeline_fingerprint(pipe), sha256(folder / LORA))
-        pipe.fuse_lora()
-        pipe.unload_lora_weights()
+        with torchao_put_aside():
+            pipe.load_lora_weights(str(folder), weight_name=LORA, use_safetensors=True)
+            pipe.fuse_lora()
+            pipe.unload_lora_weights()
         pipe.unet.source = source  # the fused weights are computed, and differ in their last bits by processor
     else:
         raise ModelError(f"{folder} holds neither unet/ nor {LORA}; fine-tune again")

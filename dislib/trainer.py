@@ -8,6 +8,7 @@ import torch
 
 from . import checkpoints
 from .errors import TrainingError
+from .lora_support import torchao_put_aside
 from .objective import draw_batch, noise_loss
 from .prior import StylePrior
 from .sampling import generate
@@ -185,10 +186,11 @@ def make_trainable(unet, settings):
         from peft import LoraConfig
 
         unet.requires_grad_(False)
-        unet.add_adapter(LoraConfig(
-            r=settings.rank, lora_alpha=settings.rank, init_lora_weights="gaussian",
-            target_modules=list(settings.lora_targets),
-        ))
+        with torchao_put_aside():
+            unet.add_adapter(LoraConfig(
+                r=settings.rank, lora_alpha=settings.rank, init_lora_weights="gaussian",
+                target_modules=list(settings.lora_targets),
+            ))
         cast_training_params(unet, torch.float32)
     return {name: value for name, value in unet.named_parameters() if value.requires_grad}
 
