@@ -19,8 +19,7 @@ MARKERS = {"NBVAL_IGNORE_OUTPUT", "NBVAL_CHECK_OUTPUT", "NBVAL_RAISES_EXCEPTION"
 TAGS = {marker.lower().replace("_", "-") for marker in MARKERS} | {"raises-exception"}
 ALMOST = r"#+\s*\w*(IGNORE_OUTPUT|CHECK_OUTPUT|RAISES_EXCEPTION|SKIP)\b"  # a marker, or what was meant as one
 MAGICS = {"capture", "config", "matplotlib", "time", "timeit"}
-MAGICS_OF_SETUP = {"pip"}
-CODE_LINES, SETUP_LINES = 12, 6
+CODE_LINES, SETUP_LINES = 12, 12
 PICTURE_BYTES, NOTEBOOK_BYTES = 150_000, 2_000_000
 NOT_COMPARED = {"image/png", "image/jpeg", "application/vnd.jupyter.widget-view+json"}  # by nbval
 COST_COLUMNS = ["scale", "time", "memory", "download"]
@@ -132,16 +131,15 @@ def no_shell_known_magics(notebook):
     """A failing `!command` and an unknown magic raise no error, so nbval passes them."""
     problems = []
     for i, cell in code_cells(notebook):
-        setup = is_setup(cell)
         try:
             calls = list(ipython_calls(source(cell)))
         except SyntaxError as error:
             problems.append(f"cell {i}: does not parse: {error.msg}")
             continue
         for kind, name in calls:
-            if kind == "system" and not setup:
-                problems.append(f"cell {i}: '!{name}' outside the setup cell; a failure would pass unseen")
-            if kind == "magic" and name not in MAGICS | (MAGICS_OF_SETUP if setup else set()):
+            if kind == "system":
+                problems.append(f"cell {i}: '!{name}': a failure would pass unseen")
+            if kind == "magic" and name not in MAGICS:
                 problems.append(f"cell {i}: magic '%{name}' is not among {', '.join(sorted(MAGICS))}")
     return problems
 
