@@ -243,8 +243,24 @@ def test_readme_has_commands_alt_text_and_working_links():
     for needed in ("make lab", "make test", "-m venv .venv", "conda env create -f environment.yml", "WO2024251351A1"):
         assert needed in readme
     assert all(len(alt.split()) >= 3 for alt in re.findall(r"!\[([^\]]*)\]", readme))
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", readme) if not link.startswith(("http", "#"))]
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert len(readme.splitlines()) < 130, "the first five minutes; all else goes to docs/"
+
+
+@pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))])
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)\s#]+)(?:#([^)\s]+))?\)", (ROOT / page).read_text(encoding="utf-8"))
+    local = [((ROOT / page).parent / link, part) for link, part in links if not link.startswith("http")]
+    assert [link for link, _ in local if not link.exists()] == []
+    headings = lambda path: {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
+                             for title in re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)}
+    assert [(link, part) for link, part in local if part and part not in headings(link)] == []
+
+
+def test_whoever_installs_is_told_how_on_each_system():
+    text = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    for needed in ("python3 -m venv .venv", "py -m venv .venv", "Set-ExecutionPolicy -Scope Process RemoteSigned",
+                   "download.pytorch.org/whl/cpu", "conda env create", "OMP_WAIT_POLICY=PASSIVE"):
+        assert needed in text
 
 
 def test_citation_file():
