@@ -65,13 +65,14 @@ def prior(arguments):
 
     from .models import load_pipeline
     from .prior import StylePrior
+    from .progress import Bar
 
     if out.exists():
         _check_overwriting(StylePrior, out)
     pipe = load_pipeline(arguments.model, device=arguments.device, local_files_only=arguments.offline)
     result = StylePrior.from_images(
         pipe, images, n=arguments.n, seed=arguments.seed, shrink=arguments.shrink,
-        batch_size=arguments.batch_size, report=_progress("images"),
+        batch_size=arguments.batch_size, report=Bar("images"),
     )
     result.save(out)
     for name, reason in result.meta["skipped"]:
@@ -131,11 +132,12 @@ def generate(arguments):
 
 
 def _fill(gallery, pipe, prompts, seeds, start, options, first):
+    from .progress import Bar
     from .sampling import generate as batches_of
     from .sampling import truncated_part
 
     gallery.begin()
-    report = _progress("pictures")
+    report = Bar("pictures", first=first)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # already said at the first call
         batches = batches_of(pipe, prompts, seeds, start=start, first=first, **options)
@@ -259,14 +261,6 @@ def _positive(text):
     if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{shorten(text)!r} is not a whole number from 1")
     return int(text)
-
-
-def _progress(things):
-    """A function (done, total) that keeps one line on a terminal up to date, and is silent elsewhere."""
-    if not sys.stderr.isatty():
-        return lambda done, total: None
-    return lambda done, total: print(f"\r{done} of {total} {things}", end="\n" if done == total else "",
-                                     file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

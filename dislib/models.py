@@ -20,6 +20,7 @@ from diffusers import StableDiffusionPipeline  # noqa: E402
 
 from .errors import ModelError, shorten
 from .files import user_path
+from .progress import stop_with_a_sentence
 
 TINY = "tiny"
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -69,6 +70,7 @@ def load_pipeline(name=TINY, *, device=None, dtype=None, local_files_only=False,
         ModelError: no such folder, not a Stable Diffusion pipeline, not in the cache and no network, or only pickles.
     """
     device = _device(device)
+    stop_with_a_sentence()
     if tuned := _finetuned(name):
         from . import finetuned  # which knows pipelines and priors, as this module must not
 

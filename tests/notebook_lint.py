@@ -208,6 +208,18 @@ def good_outputs(notebook):
     return problems
 
 
+def no_dead_bars(notebook):
+    """A progress bar of the past is no result; kept as a widget, it shows as an error on a page without a kernel."""
+    bar = re.compile(r"\d+%\|.*\|\s*\d+/\d+ \[|(HBox|FloatProgress|IntProgress)\((children=|value=)")
+    problems = []
+    for i, cell in code_cells(notebook):
+        texts = ["".join(output.get("text", "")) for output in cell["outputs"]]
+        texts += ["".join(output.get("data", {}).get("text/plain", "")) for output in cell["outputs"]]
+        if any(bar.search(text) for text in texts):
+            problems.append(f"cell {i}: a stored progress bar; use dislib.progress.watch, and run it by 'make course'")
+    return problems
+
+
 def sizes(notebook):
     """Pictures and notebooks that GitHub shows and a slow line carries."""
     problems = []
@@ -232,6 +244,18 @@ def alt_text(notebook):
             alts.append(found[2] if found else "")
         problems += [f"cell {i}: alt text {alt!r} does not describe the picture"
                      for alt in alts if len(alt.split()) < 3]
+    return problems
+
+
+def stored_alt_text(notebook):
+    """The pictures that cells have drawn are described too, in a form that pages and JupyterLab hand on."""
+    problems = [f"cell {i}: a bare {mimetype}, whose alt text gets lost; draw it with dislib.plots"
+                for i, mimetype, _ in outputs(notebook) if mimetype in ("image/png", "image/jpeg", "image/webp")]
+    for i, mimetype, content in outputs(notebook):
+        for tag in re.findall(r"<img\b[^>]*>", content) if mimetype == "text/html" else ():
+            found = re.search(r'\salt="([^"]*)"', tag)
+            if len((found[1] if found else "").split()) < 3:
+                problems.append(f"cell {i}: a stored picture without alt text of three words at least")
     return problems
 
 
@@ -313,7 +337,7 @@ def measured_cost(path):
 
 
 RULES = (exact_markers, no_shell_known_magics, short_cells, setup_first, kernel_and_metadata, outputs_stored,
-         good_outputs, sizes, alt_text, headings_in_order, title_and_cost_card)
+         good_outputs, no_dead_bars, sizes, alt_text, stored_alt_text, headings_in_order, title_and_cost_card)
 
 
 def lint(notebook):
