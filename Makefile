@@ -104,7 +104,7 @@ stamp:
 clean:
 	@rm -rf .pytest_cache *.egg-info
 	@test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name tiny -exec rm -rf {} +
-	@find . \( -name $(VENV) -o -name $(COLAB_VENV) \) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +
+	@find . \( -name $(VENV) -o -name '$(COLAB_VENV)*' \) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +
 	@echo "Cleaned. $(VENV), $(COLAB_VENV) and the recipes' work in build/tiny are kept, since they take long to make."
 
 # Both marks are younger than the files they depend on, or the installation is brought up to date.
