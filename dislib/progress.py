@@ -76,11 +76,13 @@ class Bar:
         self.bar = self.handle = None
 
     def __call__(self, done, total=None, text=""):
-        self.total, self.first = total or self.total, done if self.first is None else self.first
+        self.total = total or self.total
+        if self.first is None:
+            self.first, self.begun = done, time.monotonic()
         if self.where == "log":
             self._line(done, text)
         elif self.where == "terminal" or self.where == "notebook" and time.monotonic() - self.begun > SOON:
-            self._open()
+            self._open(done)
             if text:
                 self.bar.set_postfix_str(text, refresh=False)
             self.bar.update(done - self.bar.n)
@@ -95,7 +97,7 @@ class Bar:
             self.handle.update({"text/plain": ""}, raw=True)
         self.where, self.bar, self.handle = "nowhere", None, None
 
-    def _open(self):
+    def _open(self, done):
         if self.bar is not None:
             return
         from tqdm.auto import tqdm
@@ -108,6 +110,9 @@ class Bar:
             self.handle = display(self.bar.container, display_id=True)
         else:
             self.bar = tqdm(**options, dynamic_ncols=True)
+        # It may come late, and what was done before was not done in no time.
+        self.bar.n = self.bar.last_print_n = done
+        self.bar.start_t -= time.monotonic() - self.begun
 
     def _line(self, done, text):
         now = time.monotonic()

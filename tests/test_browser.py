@@ -321,3 +321,12 @@ def test_a_figure_has_its_alt_text_when_it_is_drawn(open_notebook):
     page = open_notebook("from dislib.plots import bars\nbars({'a': 1.0}, alt='One bar, as high as \"1\"')")
     page.locator(".jp-OutputArea img").first.wait_for()
     assert page.locator(".jp-OutputArea img").first.get_attribute("alt") == 'One bar, as high as "1"'
+
+
+def test_a_bar_shows_the_time_left_and_goes(open_notebook):
+    loop = "for _ in watch(range(30), 30): time.sleep(0.3)\nprint('done')"
+    page = open_notebook(f"import time\nfrom dislib.progress import watch\n{loop}")
+    page.get_by_text(re.compile(r"\d+/30\s\[\d\d:\d\d<\d\d:\d\d")).first.wait_for()
+    page.locator(".jp-OutputArea-output", has_text="done").wait_for()
+    assert page.locator(".jp-OutputArea .widget-hbox").count() == 0
+    assert page.get_by_text("Error displaying widget").count() == 0

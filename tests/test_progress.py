@@ -67,7 +67,7 @@ def test_a_log_gets_a_line_now_and_then(clock, capsys):
     list(watch(records(100), 100))
     lines = capsys.readouterr().err.splitlines()
     assert 20 < len(lines) < 40  # every 30 of a thousand seconds
-    assert lines[0].startswith("3 of 100 steps, ") and "left, loss 0." in lines[0]
+    assert lines[0].startswith("2 of 100 steps, ") and "left, loss 0." in lines[0]
 
 
 def test_what_is_soon_over_says_nothing_in_a_log(capsys):
