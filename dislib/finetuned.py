@@ -150,7 +150,9 @@ def card(out, pipe, record):
         "## With this course", "", "```python", "from dislib import generate, load_pipeline", "",
         'pipe = load_pipeline("PATH/TO/THIS/FOLDER")',
         'images = [s.image for batch in generate(pipe, ["a red house"], [0]) for s in batch]', "```", "",
-        "## With diffusers alone", "", "```python", *plain_code(out, pipe, record).splitlines(), "```", "",
+        "## With diffusers alone", "",
+        *(["(Should peft complain of torchao, as on Colab: `python -m pip uninstall -y torchao`.)", ""]
+          if settings["rank"] else []), "```python", *plain_code(out, pipe, record).splitlines(), "```", "",
     ]
     return "\n".join(head)
 
