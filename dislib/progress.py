@@ -107,7 +107,10 @@ class Bar:
             from IPython.display import display
 
             self.bar = tqdm(**options, leave=False, display=False)
-            self.handle = display(self.bar.container, display_id=True)
+            # As ipywidgets 8 would show it; 7, as in Colab, would forget the id by which it is taken away.
+            view = {"version_major": 2, "version_minor": 0, "model_id": self.bar.container.model_id}
+            shown = {"text/plain": "a progress bar", "application/vnd.jupyter.widget-view+json": view}
+            self.handle = display(shown, raw=True, display_id=True)
         else:
             self.bar = tqdm(**options, dynamic_ncols=True)
         # It may come late, and what was done before was not done in no time.
