@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from recipes import next as _  # noqa: F401, paints with the new world; before all that paints
+import recipes.next  # noqa: F401, I001: its world takes the place of dislib.world before anything paints
 from dislib.world import caption, vocabulary
 
 from . import judge as judging
@@ -231,7 +231,8 @@ def run_vae() -> None:
     first = torch.tensor([0, len(pictures), len(pictures) + len(doodles)], device=DEVICE)
     size = torch.tensor([len(pictures), len(doodles), len(crops)], device=DEVICE)
     shares = torch.tensor([0.4, 0.46, 0.14], device=DEVICE).cumsum(0)
-    print(f"vae: begins with {[int(n) for n in size]} pictures, {sum(p.numel() for p in vae.parameters()) / 1e6:.2f} M", flush=True)
+    million = sum(p.numel() for p in vae.parameters()) / 1e6
+    print(f"vae: begins with {[int(n) for n in size]} pictures, {million:.2f} M", flush=True)
 
     def loss() -> torch.Tensor:
         kind = (torch.rand(batch, 1, device=DEVICE) > shares).sum(1).clamp(max=2)
@@ -395,7 +396,7 @@ def run_judge() -> None:
     some = max(int(6144 * SCALE), 8)
     ruined = round_trips(torch.cat([styled[:some], natural[: some // 2]]))
     sets = [(natural, tokens, labels), (styled, styled_tokens, styled_labels)]
-    sets = [(p, t.long().unflatten(1, (2, WORDINGS)), l.long()) for p, t, l in sets]
+    sets = [(p, told.long().unflatten(1, (2, WORDINGS)), known.long()) for p, told, known in sets]
     model = judging.Trainee(tokenizer).to(DEVICE).train()
     print(f"judge: begins with {len(natural)} and {len(styled)} pictures, {len(ruined)} ruined", flush=True)
     pick = lambda n, most: torch.randint(0, most, (n,), device=DEVICE)  # noqa: E731

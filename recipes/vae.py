@@ -20,7 +20,6 @@ from dislib.world import STYLES, paint
 from . import loop
 from .pictures import FRESH, HELD_OUT_PHOTOS, TRAINING_PHOTOS, cached, doodle, photographs, picture, scene
 
-
 CHANNELS = (24, 48, 96, 96)
 
 

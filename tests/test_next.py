@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,7 +27,8 @@ plain = [replace(s, medium=None) for s in scenes[:40]]
 print(json.dumps({
     "alone": [height(s) for s in alone], "pair": [height(s) for s in pair],
     "widest": [float(np.ptp(np.concatenate([p for p, _ in t.parts])[:, 0])) for s in alone for t in arrange(s).things],
-    "in a medium": sum(s.medium is not None for s in scenes) / len(scenes), "media": sorted({s.medium for s in scenes if s.medium}),
+    "in a medium": sum(s.medium is not None for s in scenes) / len(scenes),
+    "media": sorted({s.medium for s in scenes if s.medium}),
     "known": sorted(MEDIA), "timeless": all(s.time is None for s in scenes if s.medium in TIMELESS),
     "pages of media": {m: [page(paint(replace(s, medium=m))) for s in plain] for m in MEDIA},
     "pages of styles": {style: [page(paint(s, style)) for s in plain] for style in STYLES},

@@ -1,7 +1,6 @@
 """`python -m dislib finetune`: fine-tune on a folder of images from the command line, on one process or several."""
 
 import os
-import sys
 
 from ..errors import DislibError, shorten
 from ..images.captions import SOURCES
@@ -64,10 +63,11 @@ def add_command(commands):
 
 
 def run(arguments):
-    """Train, show one line of progress, leave the result in --out."""
+    """Train, show a bar, leave the result in --out."""
     from ..core.pipeline import set_resolution
     from ..files import check_output_folder
     from ..loading import load_pipeline
+    from ..progress import watch
     from ..training.examples import TrainingSet
     from ..training.finetune import finetune
     from ..training.result import is_finished
@@ -86,8 +86,7 @@ def run(arguments):
         print(f"{out}: this very fine-tuning is there already")
         return 0
     last = None
-    for last in records:
-        _report(last, settings.max_train_steps)
+    for last in watch(records, settings.max_train_steps, quiet=not _is_main()):
         _keep_sheet(out, last, settings.validation_prompts)
     if _is_main():
         print(f"{out}: {settings.max_train_steps} steps on {len(examples)} images with {arguments.noise} noise"
@@ -109,16 +108,6 @@ def settings_of(arguments):
 def _is_main():
     """Whether this is the process that speaks, among those that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def _report(record, total):
-    if not _is_main():
-        return
-    line = f"step {record.step} of {total}  loss {record.loss:.4f}  {record.images_per_second:.1f} images/s"
-    if sys.stderr.isatty():
-        print(f"\r{line}", end="\n" if record.step == total else "", file=sys.stderr, flush=True)
-    elif record.step % 100 == 0 or record.step == total:
-        print(line, file=sys.stderr, flush=True)
 
 
 def _keep_sheet(out, record, prompts):

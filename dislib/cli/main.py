@@ -65,13 +65,14 @@ def prior(arguments):
 
     from ..core.prior import StylePrior
     from ..loading import load_pipeline
+    from ..progress import Bar
 
     if out.exists():
         _check_overwriting(StylePrior, out)
     pipe = load_pipeline(arguments.model, device=arguments.device, local_files_only=arguments.offline)
     result = StylePrior.from_images(
         pipe, images, n=arguments.n, seed=arguments.seed, shrink=arguments.shrink,
-        batch_size=arguments.batch_size, report=_progress("images"),
+        batch_size=arguments.batch_size, report=Bar("images"),
     )
     result.save(out)
     for name, reason in result.meta["skipped"]:
@@ -134,9 +135,10 @@ def generate(arguments):
 def _fill(gallery, pipe, prompts, seeds, start, options, first):
     from ..core.sampling import generate as batches_of
     from ..core.sampling import truncated_part
+    from ..progress import Bar
 
     gallery.begin()
-    report = _progress("pictures")
+    report = Bar("pictures", first=first)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # already said at the first call
         batches = batches_of(pipe, prompts, seeds, start=start, first=first, **options)
@@ -147,14 +149,13 @@ def _fill(gallery, pipe, prompts, seeds, start, options, first):
     rows = [(prompt, seed) for prompt in prompts for seed in seeds]
     images = [{"file": gallery.path(i).name, "prompt": p, "seed": s} for i, (p, s) in enumerate(rows)]
     lost = {prompt: part for prompt in prompts if (part := truncated_part(pipe, prompt))}
-    gallery.finish(images=images, truncated=lost, versions=_versions())
+    gallery.finish(images=images, truncated=lost, versions=_versions(), **_worked_out(start, pipe, options))
 
 
 def _settings(start, pipe, prompts, seeds, options):
     """All that the pictures depend on; two runs with equal settings make equal pictures."""
     from ..core import sampling
     from ..core.pipeline import image_size, model_id, pipeline_fingerprint
-    from ..core.prior import first_timestep
 
     scheduler = sampling.make_scheduler(pipe, options["scheduler"])
     return {
@@ -163,9 +164,20 @@ def _settings(start, pipe, prompts, seeds, options):
         "prompts": prompts, "seeds": seeds, "negative": options["negative"], "guidance": options["guidance"],
         "steps": options["steps"], "batch_size": options["batch_size"], "scheduler": options["scheduler"],
         "scheduler_class": type(scheduler).__name__, "scheduler_config": _plain(scheduler.config),
+        "start": "white" if start == "white" else options["kind"],
+        "prior": None if start == "white" else start.identity(),
+    }
+
+
+def _worked_out(start, pipe, options):
+    """What follows from the settings by computing, which is told but never compared."""
+    from . import sampling
+    from .prior import first_timestep
+
+    scheduler = sampling.make_scheduler(pipe, options["scheduler"])
+    return {
         "first_timestep": first_timestep(scheduler, options["steps"])[0],
         "latent_scale": sampling.latent_scale(scheduler, options["steps"]),
-        "start": "white" if start == "white" else options["kind"],
         "prior_sha256": None if start == "white" else start.sha256(),
     }
 
@@ -250,14 +262,6 @@ def _positive(text):
     if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{shorten(text)!r} is not a whole number from 1")
     return int(text)
-
-
-def _progress(things):
-    """A function (done, total) that keeps one line on a terminal up to date, and is silent elsewhere."""
-    if not sys.stderr.isatty():
-        return lambda done, total: None
-    return lambda done, total: print(f"\r{done} of {total} {things}", end="\n" if done == total else "",
-                                     file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

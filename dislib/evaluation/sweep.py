@@ -367,7 +367,7 @@ def _starts(pipe, prior, start, scheduler, steps):
     prior = prior or getattr(pipe, "style_prior", None)
     start = start or ("paper" if prior else "white")
     if start == "white":
-        return functools.partial(white_noise, shape=latent_shape(pipe)), {"start": start, "prior_sha256": None}
+        return functools.partial(white_noise, shape=latent_shape(pipe)), {"start": start, "prior": None}
     if start not in KINDS:
         raise SamplerError(f"there is no start {start!r}; choose one of white, {', '.join(KINDS)}")
     if prior is None:
@@ -376,8 +376,7 @@ def _starts(pipe, prior, start, scheduler, steps):
         )
     prior.check(pipe)
     draw = functools.partial(prior.start, kind=start, scheduler=make_scheduler(pipe, scheduler), steps=steps)
-    digest = hashlib.sha256(prior.mean.numpy().tobytes() + prior.std.numpy().tobytes()).hexdigest()
-    return draw, {"start": start, "prior_sha256": digest}
+    return draw, {"start": start, "prior": prior.identity()}
 
 
 # --- settings ---------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from ..errors import DislibWarning, TrainingError
 from ..files import check_output_folder
 from . import checkpoints
 from .objective import NOISES
-from .result import check_same, save
+from .result import IDENTITY, check_identity, check_same, save
 from .settings import Settings
 from .trainer import Trainer
 
@@ -67,7 +67,8 @@ def finetune(pipe, examples, *, noise="white", out=None, preserve=None, settings
     settings = (settings or Settings(**options)).completed(pipe)
     _check(pipe, examples, noise, preserve, settings)
     identity = {
-        "base": pipeline_fingerprint(pipe), "examples": examples.fingerprint(), "noise_id": noise_id(noise),
+        "identity": IDENTITY, "base": pipeline_fingerprint(pipe), "examples": examples.fingerprint(),
+        "noise_id": noise_id(noise),
         "preserve": preserve.fingerprint() if preserve else None,
     }
     start = None
@@ -78,8 +79,8 @@ def finetune(pipe, examples, *, noise="white", out=None, preserve=None, settings
 
 
 def noise_id(noise):
-    """"white", "offset", or for a prior 16 digits that change with any of its numbers."""
-    return noise.sha256()[:16] if isinstance(noise, StylePrior) else noise
+    """"white", "offset", or for a prior 16 digits of what it was made from (see `StylePrior.identity`)."""
+    return noise.identity()[:16] if isinstance(noise, StylePrior) else noise
 
 
 def _train(pipe, examples, noise, out, preserve, settings, identity, start, about):
@@ -135,6 +136,7 @@ def _resumption(out, settings, identity):
         check_same(out, settings, identity)
         return None
     tensors, state = checkpoints.load(folder)
+    check_identity(folder, state)
     differ = settings.differences(state["settings"]) + [k for k, v in identity.items() if state[k] != v]
     if differ:
         raise TrainingError(

@@ -8,6 +8,7 @@ from ..core.prior import KINDS, StylePrior
 from ..core.sampling import generate, make_scheduler
 from ..errors import DislibError
 from ..figures.plots import image_grid
+from ..files import digest_of
 from .panel import Panel, beside, caption, debounce, markup, picture, png
 
 PAUSE = 0.2  # seconds of rest before a picture is painted
@@ -26,7 +27,8 @@ def mixed(priors, mean_weights, std_weights):
         PriorError: wrong weights, or priors of different models; see `StylePrior.mix`.
     """
     of_mean, of_std = StylePrior.mix(priors, mean_weights), StylePrior.mix(priors, std_weights)
-    return StylePrior(of_mean.mean, of_std.std, {**of_mean.meta, "mix of std": of_std.meta["mix"]})
+    more = {"mix of std": of_std.meta["mix"], "source": digest_of(of_mean.identity(), of_std.identity())}
+    return StylePrior(of_mean.mean, of_std.std, {**of_mean.meta, **more})
 
 
 def paint(pipe, prompt, seed, priors, kind):

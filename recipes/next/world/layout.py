@@ -153,7 +153,8 @@ def marks(rng: np.random.Generator, ground: str | None, horizon: float) -> list[
             for x, y, s in spots
         ]
     if ground == "street":
-        lane = [np.array([(SIDE / 2, horizon + depth * a), (SIDE / 2, horizon + depth * b)]) for a, b in ((0.12, 0.36), (0.62, 0.98))]
+        dashes = ((0.12, 0.36), (0.62, 0.98))
+        lane = [np.array([(SIDE / 2, horizon + depth * a), (SIDE / 2, horizon + depth * b)]) for a, b in dashes]
         sides = [np.array([(SIDE * (0.5 + 0.1 * s), horizon), (SIDE * (0.5 + 0.62 * s), SIDE)]) for s in (-1, 1)]
         return [*lane, *sides]
     t = np.linspace(-1, 1, 17)

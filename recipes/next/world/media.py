@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 from .canvas import Colour, Layer, blend, noise, to_image
 from .ink import draw_land, draw_sky, draw_things
 from .layout import SIDE, Layout, Placed, arrange
-from .natural import GROUND, PAINT, lit_ground, paint_natural, role_colour, shift
+from .natural import GROUND, PAINT, paint_natural, role_colour, shift
 from .scene import Scene
 
 Sheet = tuple[int, int, int]
