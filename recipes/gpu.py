@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-import recipes.next  # noqa: F401, I001: its world takes the place of dislib.world before anything paints
+import recipes.next  # noqa: F401, I001 - its world takes the place of dislib.world before anything paints
 from dislib.world import caption, vocabulary
 
 from . import judge as judging
