@@ -16,7 +16,9 @@ as long as base, judge and recipe are the same. On a GPU all trainings of a roun
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -127,19 +129,24 @@ def member(bench: Bench, run: Run) -> tuple[Member, object]:
     return Member(run.name, examples, prior if run.noise == "style" else "white", settings), prior
 
 
-def do(bench: Bench, runs: list[Run], folder: Path) -> Iterator[dict]:
-    """Train and measure what is missing; yields a record a finished training."""
+def do(bench: Bench, runs: list[Run], folder: Path, pool: Executor) -> Iterator[dict]:
+    """Train and measure what is missing; yields a record a finished training.
+
+    Pictures are looked at in threads of ``pool``, while the next ones are made.
+    """
     missing = [run for run in runs if not is_there(folder, run, bench.made_with)]
     crew = {run.name: (run, *member(bench, run)) for run in missing}
-    found: dict[str, dict] = {name: {} for name in crew}
+    found = {name: {} for name in crew}
     for step, one in sail(bench.pipe, [member for _, member, _ in crew.values()], AT):
         run, _, prior = crew[one.name]
         bench.painter.unet.load_state_dict(one.state(), strict=False)
+        bench.reference(run.style)  # here and not in a thread, so that it is made once
         for start in STARTS[run.noise]:
-            cell = Cell(*run, step, start)
-            found[run.name][cell.name] = bench.measure(bench.paint(prior, start), run.style)
+            pictures, cell = bench.paint(prior, start), Cell(*run, step, start)
+            found[run.name][cell.name] = pool.submit(bench.measure, pictures, run.style)
         if step == max(AT):
-            keep(folder, run, found.pop(run.name), bench.made_with)
+            cells = {name: future.result() for name, future in found.pop(run.name).items()}
+            keep(folder, run, cells, bench.made_with)
             yield {"trained": run.name, "cells": len(AT) * len(STARTS[run.noise])}
 
 
@@ -204,6 +211,8 @@ def run(
     bench = Bench(pictures, reference)
     runs = plan(styles, rates, min(rates, key=lambda rate: abs(rate - DEFAULT_RATE)), seeds)
     rounds = [runs] if torch.cuda.is_available() else [[one] for one in runs]
-    for records in (untrained(bench, styles, folder), *(do(bench, some, folder) for some in rounds)):
-        for record in records:
-            yield record | {"cells shipped": ship(folder, out, bench.made_with)}
+    workers = max((os.cpu_count() or 2) - 2, 1) if torch.cuda.is_available() else 1
+    with ThreadPoolExecutor(workers) as pool:
+        for records in (untrained(bench, styles, folder), *(do(bench, some, folder, pool) for some in rounds)):
+            for record in records:
+                yield record | {"cells shipped": ship(folder, out, bench.made_with)}
