@@ -33,6 +33,7 @@ _HOME = {
     "finetune": "training.finetune",
     "image_grid": "figures.plots",
     "strip": "figures.plots",
+    "watch": "progress",
 }
 
 __all__ = sorted(_HOME)

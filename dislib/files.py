@@ -233,6 +233,19 @@ def make_folder(path):
     return Path(path)
 
 
+def digest_of(*parts):
+    """64 hexadecimal digits of what something was made from: texts, numbers, lists of them, arrays and bytes.
+
+    Give what goes in (pixels, captions, weights as they lie in the file), never what was computed from it.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        part = part.tobytes() if hasattr(part, "tobytes") else part
+        part = part if isinstance(part, bytes) else repr(part).encode("utf-8", "backslashreplace")
+        digest.update(hashlib.sha256(part).digest())  # of one length each, so that no two lists of parts run together
+    return digest.hexdigest()
+
+
 def sha256(path):
     """The SHA-256 of a file as 64 hexadecimal digits."""
     digest = hashlib.sha256()

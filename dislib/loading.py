@@ -16,6 +16,7 @@ from .core.pipeline import SD15, TINY, from_pretrained
 from .device import pick_device, pick_dtype
 from .errors import ModelError, shorten
 from .files import data_dir, user_path
+from .progress import stop_with_a_sentence
 from .training import result
 
 
@@ -43,6 +44,7 @@ def load_pipeline(name=TINY, *, device=None, dtype=None, local_files_only=False,
         ModelError: no such folder, not a Stable Diffusion pipeline, not in the cache and no network, or only pickles.
     """
     device = _device(device)
+    stop_with_a_sentence()
     if tuned := _finetuned(name):
         base = load_pipeline(tuned["model"], device=device, dtype=dtype, local_files_only=local_files_only,
                              variant=variant)

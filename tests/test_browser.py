@@ -296,3 +296,37 @@ def test_a_blind_vote_by_keyboard(open_notebook):
     assert page.locator("img.widget-image").locator("visible=true").count() == 2
     assert page.get_by_text("plain fine-tuning").count() == 1
     assert page.get_by_role("alert").count() == 0
+
+
+STORED_ALTS = "() => [...document.querySelectorAll('.jp-OutputArea img')].map(i => [i.alt, i.naturalWidth])"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("notebooks/0*.ipynb")), ids=lambda path: path.stem)
+def test_stored_pictures_have_their_alt_text_in_jupyterlab(lab, browser, path):
+    """As they are opened, not trusted and not run."""
+    notebook = nbformat.read(path, as_version=4)
+    told = [o["data"]["text/plain"] for c in notebook.cells if c.cell_type == "code" for o in c.outputs
+            if "<img" in o.get("data", {}).get("text/html", "")]  # fmt: skip
+    nbformat.write(notebook, lab.folder / path.name)
+    page = browser.new_page(viewport={"width": 1400, "height": 1300})
+    page.goto(f"{lab.address}/lab/workspaces/alt-{path.stem}/tree/{path.name}?token={lab.token}", timeout=STEPS)
+    page.wait_for_function(f"n => ({STORED_ALTS})().length >= n", arg=len(told), timeout=STEPS)
+    page.wait_for_function(f"() => ({STORED_ALTS})().every(([_, width]) => width > 0)", timeout=STEPS)
+    found = page.evaluate(STORED_ALTS)
+    page.close()
+    assert [" ".join(alt.split()) for alt, _ in found] == [" ".join(alt.split()) for alt in told]
+
+
+def test_a_figure_has_its_alt_text_when_it_is_drawn(open_notebook):
+    page = open_notebook("from dislib.plots import bars\nbars({'a': 1.0}, alt='One bar, as high as \"1\"')")
+    page.locator(".jp-OutputArea img").first.wait_for()
+    assert page.locator(".jp-OutputArea img").first.get_attribute("alt") == 'One bar, as high as "1"'
+
+
+def test_a_bar_shows_the_time_left_and_goes(open_notebook):
+    loop = "for _ in watch(range(30), 30): time.sleep(0.3)\nprint('done')"
+    page = open_notebook(f"import time\nfrom dislib.progress import watch\n{loop}")
+    page.get_by_text(re.compile(r"\d+/30\s\[\d\d:\d\d<\d\d:\d\d")).first.wait_for()
+    page.locator(".jp-OutputArea-output", has_text="done").wait_for()
+    assert page.locator(".jp-OutputArea .widget-hbox").count() == 0
+    assert page.get_by_text("Error displaying widget").count() == 0

@@ -298,11 +298,11 @@ cli.main(sys.argv[1:])
 """
 KILL_IN_PRIOR = """
 import os, signal, sys
-from pathlib import Path
+from dislib import progress
 from dislib.cli import main as cli
 def kill(things):
     return lambda done, total: os.kill(os.getpid(), signal.SIGKILL)
-cli._progress = kill
+progress.Bar = kill
 cli.main(sys.argv[1:])
 """
 KILL_BEFORE_RENAME = """

@@ -374,7 +374,7 @@ def test_another_model_judge_prompt_list_or_prior_is_refused(done, judge, tmp_pa
         "fingerprint": (build_pipeline(seed=1), judge, PROMPTS, {}),
         "judge_fingerprint": (shared_pipeline(), other, PROMPTS, {}),
         "prompts": (shared_pipeline(), judge, [*PROMPTS[:2], "g"], {}),
-        'start "white", not "leak"; prior_sha256': (
+        'start "white", not "leak"; prior': (
             shared_pipeline(),
             judge,
             PROMPTS,

@@ -470,7 +470,7 @@ def test_a_stored_twin_holds_no_widget(monkeypatch, capsys):
     monkeypatch.setattr(shell.display_pub, "publish", lambda data, *_, **__: published.append(set(data)))
     same()._ipython_display_()
     InteractiveShell.clear_instance()
-    assert published in ([{"image/png", "text/plain"}], [{"image/jpeg", "text/plain"}])
+    assert published == [{"text/html", "text/plain"}]
 
 
 def test_pictures_of_a_widget_are_small():

@@ -81,6 +81,7 @@ def run(arguments):
     from ..evaluation.sweep import read_sweep
     from ..evaluation.table import write_results
     from ..files import check_output_folder
+    from ..progress import watch
 
     out, begun = check_output_folder(arguments.out), time.monotonic()
     _check_folders(arguments, out)
@@ -88,10 +89,8 @@ def run(arguments):
     work = (_of_images if arguments.images else _of_model)(arguments, prompts)
     base = _check_base(arguments, work)
     references = [Reference.of(style, work.judge, features=work.features) for style in arguments.style]
-    report = _Report()
-    for record in work.sweep:
-        if is_main():
-            report(record)
+    for _ in watch(work.sweep, unit="pictures", quiet=not is_main()):
+        pass
     if not is_main():
         return 0
     points = read_sweep(out, guidance=work.sweep.guidance, n=arguments.n)
@@ -339,31 +338,6 @@ def _print(rows, styles):
 
 def _cell(row):
     return f"{row.value:.4g} [{row.low:.4g}, {row.high:.4g}]" if row else "-"
-
-
-class _Report:
-    """One line that keeps up on a terminal; elsewhere a line a tenth of the way."""
-
-    tenth = 0
-
-    def __call__(self, record):
-        line = f"{record.done} of {record.total} pictures, w = {record.guidance:g}, {_time(record.left)} left"
-        last, tenth = record.done == record.total, record.done * 10 // record.total
-        if sys.stderr.isatty():
-            print(f"\r{line:<70}", end="\n" if last else "", file=sys.stderr, flush=True)
-        elif tenth > self.tenth:
-            _say(line)
-        self.tenth = tenth
-
-
-def _time(seconds):
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 100
-        else f"{seconds / 60:.0f} min"
-        if seconds < 6000
-        else f"{seconds / 3600:.1f} h"
-    )
 
 
 def _weights(text):

@@ -1,6 +1,5 @@
 """`python -m dislib finetune`: fine-tune on a folder of images from the command line, on one process or several."""
 
-import sys
 
 from ..errors import DislibError, shorten
 from ..images.captions import SOURCES
@@ -63,11 +62,12 @@ def add_command(commands):
 
 
 def run(arguments):
-    """Train, show one line of progress, leave the result in --out."""
+    """Train, show a bar, leave the result in --out."""
     from ..core.pipeline import set_resolution
     from ..device import is_main
     from ..files import check_output_folder
     from ..loading import load_pipeline
+    from ..progress import watch
     from ..training.examples import TrainingSet
     from ..training.finetune import finetune
     from ..training.result import is_finished
@@ -86,8 +86,7 @@ def run(arguments):
         print(f"{out}: this very fine-tuning is there already")
         return 0
     last = None
-    for last in records:
-        _report(last, settings.max_train_steps)
+    for last in watch(records, settings.max_train_steps, quiet=not is_main()):
         _keep_sheet(out, last, settings.validation_prompts)
     if is_main():
         print(f"{out}: {settings.max_train_steps} steps on {len(examples)} images with {arguments.noise} noise"
@@ -106,16 +105,6 @@ def settings_of(arguments):
     return Settings(**given, validation_prompts=tuple(arguments.validation_prompts))
 
 
-def _report(record, total):
-    from ..device import is_main
-
-    if not is_main():
-        return
-    line = f"step {record.step} of {total}  loss {record.loss:.4f}  {record.images_per_second:.1f} images/s"
-    if sys.stderr.isatty():
-        print(f"\r{line}", end="\n" if record.step == total else "", file=sys.stderr, flush=True)
-    elif record.step % 100 == 0 or record.step == total:
-        print(line, file=sys.stderr, flush=True)
 
 
 def _keep_sheet(out, record, prompts):

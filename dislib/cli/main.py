@@ -65,13 +65,14 @@ def prior(arguments):
 
     from ..core.prior import StylePrior
     from ..loading import load_pipeline
+    from ..progress import Bar
 
     if out.exists():
         _check_overwriting(StylePrior, out)
     pipe = load_pipeline(arguments.model, device=arguments.device, local_files_only=arguments.offline)
     result = StylePrior.from_images(
         pipe, images, n=arguments.n, seed=arguments.seed, shrink=arguments.shrink,
-        batch_size=arguments.batch_size, report=_progress("images"),
+        batch_size=arguments.batch_size, report=Bar("images"),
     )
     result.save(out)
     for name, reason in result.meta["skipped"]:
@@ -131,9 +132,10 @@ def generate(arguments):
 
 def _fill(gallery, work, first):
     from ..core.sampling import truncated_part
+    from ..progress import Bar
 
     gallery.begin()
-    report = _progress("pictures")
+    report = Bar("pictures", first=first)
     for batch in work.batches(first):
         for sample in batch:
             gallery.add(sample)
@@ -141,14 +143,12 @@ def _fill(gallery, work, first):
     rows = [(prompt, seed) for prompt in work.prompts for seed in work.seeds]
     images = [{"file": gallery.path(i).name, "prompt": p, "seed": s} for i, (p, s) in enumerate(rows)]
     lost = {prompt: part for prompt in work.prompts if (part := truncated_part(work.pipe, prompt))}
-    gallery.finish(images=images, truncated=lost, versions=_versions())
+    gallery.finish(images=images, truncated=lost, versions=_versions(), **_worked_out(work))
 
 
 def _settings(work, scheduler):
     """All that the pictures depend on; two runs with equal settings make equal pictures."""
     from ..core.pipeline import image_size, model_id, pipeline_fingerprint
-    from ..core.prior import first_timestep
-    from ..core.schedulers import latent_scale
 
     pipe = work.pipe
     return {
@@ -157,9 +157,19 @@ def _settings(work, scheduler):
         "prompts": work.prompts, "seeds": work.seeds, "negative": work.negative, "guidance": work.guidance,
         "steps": work.steps, "batch_size": work.batch_size, "scheduler": scheduler,
         "scheduler_class": type(work.scheduler).__name__, "scheduler_config": _plain(work.scheduler.config),
+        "start": work.start, "prior": work.prior.identity() if work.prior else None,
+    }
+
+
+def _worked_out(work):
+    """What follows from the settings by computing, which is told but never compared."""
+    from ..core.prior import first_timestep
+    from ..core.schedulers import latent_scale
+
+    return {
         "first_timestep": first_timestep(work.scheduler, work.steps)[0],
         "latent_scale": latent_scale(work.scheduler, work.steps),
-        "start": work.start, "prior_sha256": work.prior.sha256() if work.prior else None,
+        "prior_sha256": work.prior.sha256() if work.prior else None,
     }
 
 
@@ -244,14 +254,6 @@ def _positive(text):
     if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{shorten(text)!r} is not a whole number from 1")
     return int(text)
-
-
-def _progress(things):
-    """A function (done, total) that keeps one line on a terminal up to date, and is silent elsewhere."""
-    if not sys.stderr.isatty():
-        return lambda done, total: None
-    return lambda done, total: print(f"\r{done} of {total} {things}", end="\n" if done == total else "",
-                                     file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

@@ -85,10 +85,14 @@ def weight_sample(module: torch.nn.Module) -> np.ndarray:
 
 
 def pipeline_fingerprint(pipe: StableDiffusionPipeline) -> str:
-    """16 hexadecimal digits that change when the U-Net, the text encoder or the VAE changes."""
-    digest = hashlib.sha256()
+    """16 hexadecimal digits that change when the U-Net, the text encoder or the VAE changes.
+
+    They are of the weights as they lie in the files; a U-Net with a LoRA in it is known by its base and that LoRA.
+    """
+    digest = hashlib.sha256((getattr(pipe.unet, "source", None) or "").encode())
     for part in (pipe.unet, pipe.text_encoder, pipe.vae):
-        digest.update(weight_sample(part).tobytes())
+        if not getattr(part, "source", None):
+            digest.update(weight_sample(part).tobytes())
     return digest.hexdigest()[:16]
 
 

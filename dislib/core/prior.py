@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ..errors import DislibError, ImageError, PriorError, check_words, shorten
-from ..files import check_output_file, make_folder, read_safetensors, user_path, write_safetensors
+from ..files import check_output_file, digest_of, make_folder, read_safetensors, user_path, write_safetensors
 from ..images.images import ImageList, check_images, list_images, load_image, prepare_image
 from .latents import check_finite, encode_batches, white_noise
 from .moments import RunningMoments, shrunk
@@ -41,7 +41,8 @@ class StylePrior:
         mean: float32 tensor (4, h, w), mu_style, in scaled latents.
         std: float32 tensor (4, h, w), sigma_style (unbiased, as measured, but nowhere below 1e-3).
         meta: what it was made from. `n` images, `floored` positions whose std was raised to 1e-3, `shrink`; from
-            images also `model`, `image_size`, `seed`, `files`, `skipped`, `images_sha256` (of the prepared pixels).
+            images also `model`, `image_size`, `seed`, `files`, `skipped`, `images_sha256` (of the prepared pixels) and
+            `source` (a digest of all that goes in).
     """
 
     mean: torch.Tensor
@@ -96,7 +97,7 @@ class StylePrior:
             describe(pipe), seed=seed,
             files=[shorten(os.path.basename(f), 255) for f in chosen if isinstance(f, (str, os.PathLike))],
             skipped=[[shorten(file.name, 255), reason] for file, reason in skipped],
-            images_sha256=digest.hexdigest(),
+            images_sha256=digest.hexdigest(), source=digest_of(vae_signature(pipe), digest.hexdigest(), float(shrink)),
         )
         return prior
 
@@ -176,6 +177,14 @@ class StylePrior:
         meta = {"format": FORMAT, "version": FORMAT_VERSION, **self.meta}
         write_safetensors(path, {"mean": self.mean, "std": self.std}, meta)
 
+    def identity(self) -> str:
+        """64 hexadecimal digits of what the prior was made from, the same on every machine.
+
+        A prior of unknown origin is known by its numbers. If you change the numbers of another one, leave `source`
+        out of its metadata.
+        """
+        return self.meta.get("source") or self.sha256()
+
     def sha256(self) -> str:
         """64 hexadecimal digits that change with any number of mean or std (not with the metadata)."""
         digest = hashlib.sha256()
@@ -212,7 +221,7 @@ class StylePrior:
                 f"this prior has the shape {self.shape} (model {model}), but the latents of"
                 f" {model_id(pipe)} have {latent_shape(pipe)}; compute the prior with this model"
             )
-        if theirs is not None and not _same_vae(theirs, np.array(_vae_signature(pipe))):
+        if theirs is not None and not _same_vae(theirs, np.array(vae_signature(pipe))):
             raise PriorError(
                 f"this prior was computed with another VAE (model {model}) than that of"
                 f" {model_id(pipe)}; compute the prior with this model"
@@ -236,7 +245,8 @@ class StylePrior:
         mean = sum(s * p.mean for s, p in zip(share, priors))
         std = sum(s * p.std for s, p in zip(share, priors))
         same = {k: priors[0].meta[k] for k in ("model", "vae", "image_size") if k in priors[0].meta}
-        return cls(mean, std, {**same, "n": sum(p.meta.get("n", 0) for p in priors), "mix": share})
+        source = digest_of("mix", share, [p.identity() for p in priors])
+        return cls(mean, std, {**same, "n": sum(p.meta.get("n", 0) for p in priors), "mix": share, "source": source})
 
 
 def first_timestep(scheduler, steps: int) -> tuple[int, float, float]:
@@ -330,10 +340,11 @@ def _check_format(tensors, meta):
 
 def describe(pipe):
     """What a prior's metadata say of the model in whose latents it lives."""
-    return {"model": model_id(pipe), "vae": _vae_signature(pipe), "image_size": image_size(pipe)}
+    return {"model": model_id(pipe), "vae": vae_signature(pipe), "image_size": image_size(pipe)}
 
 
-def _vae_signature(pipe):
+def vae_signature(pipe):
+    """A few numbers of the VAE's own file that tell it from others."""
     return [float(f"{w:.5g}") for w in (pipe.vae.config.scaling_factor, *weight_sample(pipe.vae.encoder))]
 
 

@@ -24,6 +24,7 @@ from ..errors import (
     check_words,
     shorten,
 )
+from ..progress import watch
 from .latents import check_finite, check_seeds, decode, white_noise
 from .pipeline import latent_shape
 from .prior import STARTS, StylePrior
@@ -92,7 +93,8 @@ def generate(
 def paint(pipe: StableDiffusionPipeline, prompts: list[str], seeds: Iterable[int], **how) -> list[list[Image.Image]]:
     """Every prompt from every seed: rows of prompts, columns of seeds, PIL pictures; `how` as for `generate`."""
     seeds = list(seeds)
-    images = [sample.image for batch in generate(pipe, prompts, seeds, **how) for sample in batch]
+    batches = watch(generate(pipe, prompts, seeds, **how), len(prompts) * len(seeds), unit="pictures")
+    images = [sample.image for batch in batches for sample in batch]
     return [images[i : i + len(seeds)] for i in range(0, len(images), len(seeds))]
 
 

@@ -158,8 +158,8 @@ def sweep(
     checked = check_generation(
         pipe, told, [seed], prior=prior, start=start, steps=steps, scheduler=scheduler, batch_size=batch_size
     )
-    prior_sha256 = checked.prior.sha256() if checked.prior else None
-    made_with = {"start": checked.start, "prior_sha256": prior_sha256, "template": template}
+    identity = checked.prior.identity() if checked.prior else None
+    made_with = {"start": checked.start, "prior": identity, "template": template}
     made_with |= {"steps": steps, "scheduler": scheduler}
     settings = {**_of_pipeline(pipe), **made_with, **looked_at_by(judge, features), **plan.settings()}
     twin = twins(pipe)

@@ -5,6 +5,7 @@ most 150 kB, as the last line of a cell. Nothing here draws through pyplot, so n
 """
 
 import base64
+import html
 import io
 import itertools
 import textwrap
@@ -62,13 +63,16 @@ class CourseFigure(Figure):
 def shown(fig, *, limit=LIMIT):
     """What IPython's `display(data, metadata=metadata, raw=True)` takes, a picture of at most `limit` bytes.
 
-    PNG, which keeps lines and letters sharp; where that is too large, as with many pictures in a grid, JPEG.
+    PNG, which keeps lines and letters sharp; where that is too large, as with many pictures in a grid, JPEG. It is
+    an <img> in HTML, the one form in which JupyterLab, Voila and nbconvert's pages hand the text alternative on to
+    those who need it: of a plain `image/png` they forget it.
     """
     picture = _drawn(fig)
     kind, data = "image/png", _png(picture)
     if len(data) > limit:
         kind, data = "image/jpeg", _jpeg(picture, limit)
-    return {kind: base64.b64encode(data).decode(), "text/plain": fig.alt}, {kind: {"alt": fig.alt}}
+    source = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    return {"text/html": f'<img alt="{html.escape(fig.alt)}" src="{source}">', "text/plain": fig.alt}, {}
 
 
 def png_bytes(fig, *, limit=LIMIT):

@@ -13,9 +13,10 @@ import torch
 from PIL import ImageOps
 
 from ..core.latents import check_finite, encode
-from ..core.pipeline import image_size, latent_shape
-from ..core.prior import StylePrior, describe, draw
+from ..core.pipeline import image_size, latent_shape, weight_sample
+from ..core.prior import StylePrior, describe, draw, vae_signature
 from ..errors import ImageError, TrainingError
+from ..files import digest_of
 from ..images.captions import captions_of
 from ..images.images import list_images, load_image
 
@@ -35,6 +36,7 @@ class TrainingSet:
         empty: float32 (1, tokens, d), of the empty caption, which stands in for a share of them.
         captions: list of n strings.
         files: list of n file names, where the images came from files.
+        source: what the latents were made from, as a digest of inputs; "" where that is not known.
     """
 
     latents: torch.Tensor
@@ -43,6 +45,7 @@ class TrainingSet:
     captions: list
     mirrored: torch.Tensor | None = None
     files: list = dataclasses.field(default_factory=list)
+    source: str = ""
 
     def __len__(self):
         return len(self.latents)
@@ -86,14 +89,19 @@ class TrainingSet:
         """Encode PIL images of the model's own size; as many captions."""
         _check_lengths(images, captions)
         mirrored = encode(pipe, [ImageOps.mirror(image) for image in images]) if random_flip else None
-        return cls.from_latents(pipe, encode(pipe, images), captions, mirrored=mirrored, files=files)
+        source = digest_of(vae_signature(pipe), random_flip, *(image.tobytes() for image in images))
+        return cls.from_latents(pipe, encode(pipe, images), captions, mirrored=mirrored, files=files, source=source)
 
     @classmethod
     def from_latents(
         cls, pipe: StableDiffusionPipeline, latents: torch.Tensor, captions: list[str], *,
-        mirrored: torch.Tensor | None = None, files=(),
+        mirrored: torch.Tensor | None = None, files=(), source: str = "",
     ) -> TrainingSet:
-        """Take latents that are there already, (n, 4, h, w) scaled; as many captions."""
+        """Take latents that are there already, (n, 4, h, w) scaled; as many captions.
+
+        Name their `source` if they were computed: any text that changes when they become others. Without it the
+        latents themselves are the identity, to the last bit, and those of another processor are another set.
+        """
         _check_lengths(latents, captions)
         if tuple(latents.shape[1:]) != latent_shape(pipe):
             raise TrainingError(
@@ -102,23 +110,26 @@ class TrainingSet:
             )
         check_finite(latents, "the latents to train on")
         context, empty = embed(pipe, captions), embed(pipe, [""])
-        return cls(latents.float().cpu(), context, empty, list(captions), mirrored, list(files))
+        source = source and digest_of(source, weight_sample(pipe.text_encoder))
+        return cls(latents.float().cpu(), context, empty, list(captions), mirrored, list(files), source)
 
     def prior(self, pipe: StableDiffusionPipeline, *, shrink: float = 0.0) -> StylePrior:
         """The style prior of exactly the latents that will be trained on, mirror images included."""
         parts = [self.latents] if self.mirrored is None else [self.latents, self.mirrored]
         prior = StylePrior.from_latents(parts, shrink=shrink)
         prior.meta.update(describe(pipe), files=self.files)
+        if self.source:
+            prior.meta["source"] = digest_of(self.source, float(shrink))
         return prior
 
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with any latent or caption."""
-        digest = hashlib.sha256()
-        for part in (self.latents, self.embeddings, self.mirrored):
-            if part is not None:
-                # Rounded, so that another library's last bit does not make it another set.
-                digest.update((part * 256).round().to(torch.int32).numpy().tobytes())
-        return digest.hexdigest()[:16]
+        """16 hexadecimal digits that change with any image or caption, and are the same on every machine.
+
+        They are made from what goes in, since what is computed from it differs in its last bits from one processor
+        to the next, and no rounding helps a number that lies at the edge of a step.
+        """
+        parts = () if self.source else [p.numpy().tobytes() for p in (self.latents, self.mirrored) if p is not None]
+        return digest_of(self.source, self.captions, *parts)[:16]
 
     def batch(self, rows, *, seed, flips, dropped):
         """Latents (b, 4, h, w) and text embeddings (b, tokens, d) of a batch.

@@ -19,7 +19,7 @@ from ..errors import DislibWarning, TrainingError
 from ..files import check_output_folder
 from . import checkpoints
 from .objective import NOISES, id_of, prior_of
-from .result import check_same, save
+from .result import IDENTITY, check_identity, check_same, save
 from .settings import Settings
 from .trainer import Trainer
 
@@ -81,7 +81,8 @@ def finetune(
     settings = (settings or Settings(**options)).completed(pipe)
     _check(pipe, examples, noise, preserve, settings)
     identity = {
-        "base": pipeline_fingerprint(pipe), "examples": examples.fingerprint(), "noise_id": id_of(noise),
+        "identity": IDENTITY, "base": pipeline_fingerprint(pipe), "examples": examples.fingerprint(),
+        "noise_id": id_of(noise),
         "preserve": preserve.fingerprint() if preserve else None,
     }
     start = None
@@ -144,6 +145,7 @@ def _resumption(out, settings, identity):
         check_same(out, settings, identity)
         return None
     tensors, state = checkpoints.load(folder)
+    check_identity(folder, state)
     differ = settings.differences(state["settings"]) + [k for k, v in identity.items() if state[k] != v]
     if differ:
         raise TrainingError(

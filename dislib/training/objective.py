@@ -37,8 +37,8 @@ def name_of(noise):
 
 
 def id_of(noise):
-    """"white", "offset", or for a prior 16 digits that change with any of its numbers."""
-    return noise.sha256()[:16] if prior_of(noise) else noise
+    """"white", "offset", or for a prior 16 digits of what it was made from (see `StylePrior.identity`)."""
+    return noise.identity()[:16] if prior_of(noise) else noise
 
 
 def noise_loss(unet, schedule, z, eps, t, context, *, snr_gamma=None):

@@ -9,10 +9,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.pipeline import TINY, from_pretrained, latent_shape, model_id
+from ..core.pipeline import TINY, from_pretrained, latent_shape, model_id, pipeline_fingerprint
 from ..core.prior import StylePrior
 from ..errors import ModelError, OutputError, TrainingError, shorten
-from ..files import data_dir, make_folder, write_atomic, write_json
+from ..files import data_dir, digest_of, make_folder, sha256, write_atomic, write_json
+from .lora_support import torchao_put_aside
 from .objective import name_of, prior_of
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 RECORD, PRIOR, LORA = "training.json", "style_prior.safetensors", "pytorch_lora_weights.safetensors"
 FORMAT = "dislib fine-tuning"
+IDENTITY = 2  # how base, images and noise are told from others: 1 was by computed numbers, which differ by processor
 
 
 def save(out, pipe, noise, settings, facts, examples):
@@ -82,9 +84,12 @@ def apply(
     if (folder / "unet").is_dir():
         pipe.unet = from_pretrained(UNet2DConditionModel, folder / "unet", pipe.unet.dtype).to(pipe.device)
     elif (folder / LORA).is_file():
-        pipe.load_lora_weights(str(folder), weight_name=LORA, use_safetensors=True)
-        pipe.fuse_lora()
-        pipe.unload_lora_weights()
+        source = digest_of("LoRA", pipeline_fingerprint(pipe), sha256(folder / LORA))
+        with torchao_put_aside():
+            pipe.load_lora_weights(str(folder), weight_name=LORA, use_safetensors=True)
+            pipe.fuse_lora()
+            pipe.unload_lora_weights()
+        pipe.unet.source = source  # the fused weights are computed, and differ in their last bits by processor
     else:
         raise ModelError(f"{folder} holds neither unet/ nor {LORA}; fine-tune again")
     pipe.register_to_config(_name_or_path=str(folder))
@@ -101,6 +106,7 @@ def check_same(out, settings, identity):
     record = read(out)
     if record is None:
         return
+    check_identity(out, record)
     differ = settings.differences(record["settings"]) + [k for k, v in identity.items() if record.get(k) != v]
     if record["settings"]["max_train_steps"] != settings.max_train_steps:
         differ.append("max_train_steps")
@@ -108,6 +114,19 @@ def check_same(out, settings, identity):
         raise TrainingError(
             f"{out} holds a fine-tuning with other settings ({', '.join(dict.fromkeys(differ))} differ); choose"
             " another folder"
+        )
+
+
+def check_identity(folder, record):
+    """Refuse to go on with, or to compare with, what an earlier version of the course has written.
+
+    Raises:
+        TrainingError: the mend.
+    """
+    if record.get("identity") != IDENTITY:
+        raise TrainingError(
+            f"{folder} was written by another version of this course, which told training images apart in another way;"
+            " pictures can still be made with a finished result, but to train on choose another folder"
         )
 
 
@@ -140,7 +159,9 @@ def card(out, pipe, record):
         "## With this course", "", "```python", "from dislib import generate, load_pipeline", "",
         'pipe = load_pipeline("PATH/TO/THIS/FOLDER")',
         'images = [s.image for batch in generate(pipe, ["a red house"], [0]) for s in batch]', "```", "",
-        "## With diffusers alone", "", "```python", *plain_code(out, pipe, record).splitlines(), "```", "",
+        "## With diffusers alone", "",
+        *(["(Should peft complain of torchao, as on Colab: `python -m pip uninstall -y torchao`.)", ""]
+          if settings["rank"] else []), "```python", *plain_code(out, pipe, record).splitlines(), "```", "",
     ]
     return "\n".join(head)
 

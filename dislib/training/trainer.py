@@ -9,6 +9,7 @@ import torch
 from ..core.sampling import paint
 from ..errors import TrainingError
 from . import checkpoints
+from .lora_support import torchao_put_aside
 from .objective import draw_batch, noise_loss, prior_of
 from .settings import build_optimizer
 
@@ -29,6 +30,7 @@ class Trainer:
 
         unet, settings = self.pipe.unet, self.settings
         self.dtype, self.trained = unet.dtype, make_trainable(unet, settings)
+        unet.source = None  # from here on it is no longer what it was loaded as
         if settings.gradient_checkpointing:
             unet.enable_gradient_checkpointing()
         optimizer = build_optimizer(self.trained.values(), settings)
@@ -185,10 +187,11 @@ def make_trainable(unet, settings):
         from peft import LoraConfig
 
         unet.requires_grad_(False)
-        unet.add_adapter(LoraConfig(
-            r=settings.rank, lora_alpha=settings.rank, init_lora_weights="gaussian",
-            target_modules=list(settings.lora_targets),
-        ))
+        with torchao_put_aside():
+            unet.add_adapter(LoraConfig(
+                r=settings.rank, lora_alpha=settings.rank, init_lora_weights="gaussian",
+                target_modules=list(settings.lora_targets),
+            ))
         cast_training_params(unet, torch.float32)
     return {name: value for name, value in unet.named_parameters() if value.requires_grad}
 

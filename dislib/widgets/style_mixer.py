@@ -10,6 +10,7 @@ from ..core.prior import StylePrior
 from ..core.schedulers import make_scheduler
 from ..errors import DislibError, check_words
 from ..figures.plots import image_grid
+from ..files import digest_of
 from .panel import Panel, beside, caption, debounce, markup, picture, png
 
 PAUSE = 0.2  # seconds of rest before a picture is painted
@@ -29,7 +30,8 @@ def mixed(priors, mean_weights, std_weights):
         PriorError: wrong weights, or priors of different models; see `StylePrior.mix`.
     """
     of_mean, of_std = StylePrior.mix(priors, mean_weights), StylePrior.mix(priors, std_weights)
-    return StylePrior(of_mean.mean, of_std.std, {**of_mean.meta, "mix of std": of_std.meta["mix"]})
+    more = {"mix of std": of_std.meta["mix"], "source": digest_of(of_mean.identity(), of_std.identity())}
+    return StylePrior(of_mean.mean, of_std.std, {**of_mean.meta, **more})
 
 
 def paint(pipe, prompt, seed, priors, start):
