@@ -202,7 +202,7 @@ def test_an_interrupted_sweep_goes_on_with_the_same_numbers(done, judge, tmp_pat
     assert next(run).done == 4
     run.close()
     (tmp_path / "features" / "w3").mkdir()
-    (tmp_path / "features" / "w3" / ".00000.safetensors.partial").write_bytes(b"half")
+    (tmp_path / "features" / "w3" / ".00000.safetensors.0123abcd.partial").write_bytes(b"half")
     assert [r.done for r in sweep(shared_pipeline(), judge, PROMPTS, out=tmp_path, **SHORT)] == [8, 10, 12]
     same(read_sweep(tmp_path), read_sweep(out))
     assert not list(tmp_path.glob("**/.*"))

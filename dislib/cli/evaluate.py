@@ -1,6 +1,6 @@
 """`python -m dislib evaluate`: sweep the guidance weight and measure, or measure pictures made elsewhere."""
 
-import json
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -266,18 +266,30 @@ def _of_images(arguments, prompts):
 
 def _read_record(folder):
     """`generate.json` of pictures that this course's `generate` made, else nothing."""
+    from ..files import read_json
+
     path = Path(folder) / "generate.json"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = read_json(path)
+    except FileNotFoundError:
         return {}
+    except (OSError, ValueError) as error:
+        told = f"{path} cannot be read ({shorten(error)}); mend it, or move it away if the pictures are not of it"
+        raise DislibError(told) from error
     images = record.get("images", []) if isinstance(record, dict) else None
     whole = isinstance(images, list) and all(
         isinstance(row, dict) and all(isinstance(row.get(key), str) for key in ("file", "prompt")) for row in images
     )
-    if not whole or not isinstance(record.get("guidance", 1.0), (int, float)):
+    if not whole or not _is_weight(record.get("guidance", 1.0)):
         raise DislibError(f"{path} is not as `generate` wrote it; mend it, or move it away if the pictures are not of it")
     return record
+
+
+def _is_weight(value):
+    try:
+        return not isinstance(value, (bool, str)) and 1 <= float(value) < math.inf
+    except (TypeError, OverflowError):
+        return False
 
 
 def _check_told(record, files, prompts):

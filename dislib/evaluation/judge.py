@@ -4,6 +4,7 @@ It judges and nothing else: no part of it takes part in making the pictures. Fea
 """
 
 import hashlib
+import os
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DislibError, ModelError, shorten
+from ..images.images import MOST, load_image, numbered, upright_rgb
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,12 @@ def load_judge(path=None, *, device=None, local_files_only=False):
     from transformers import CLIPModel, CLIPProcessor
 
     from ..device import pick_device
-    from ..files import data_dir
+    from ..files import check_regular, data_dir
 
     path = data_dir() / "judge" if path is None else path
     try:
+        if os.path.isdir(path):
+            check_regular(path)
         with _quiet_loading():
             # The dtype is said aloud: "auto" would load half-precision files as half, which CPUs do slowly.
             # The PIL processor is asked for because the torchvision one resizes to slightly other pixels.
@@ -164,20 +168,13 @@ def looked_at_by(judge, features=None):
     }
 
 
-def open_picture(file, *, most=512):
+def open_picture(file, *, most=MOST):
     """A picture of any origin, cropped square, of at most `most` px: what is compared must be cropped alike.
 
     Raises:
         ImageError: it cannot be read.
     """
-    from ..images.images import load_image
-
-    try:
-        with Image.open(file) as image:
-            side = min(*image.size, most)
-    except Exception:  # decoders raise nearly anything on damaged files; load_image says what is wrong
-        side = most
-    return load_image(file, side)
+    return load_image(file, most=most)
 
 
 class Fidelity:
@@ -278,9 +275,9 @@ def _batches(images, size):
 
 
 def as_picture(image, index):
-    """An RGB picture of a PIL picture or a uint8 array `(h, w, 3)`; `index` is for the error message."""
+    """An upright RGB picture, turned and coloured as files are, of a PIL picture or a uint8 array `(h, w, 3)`; `index` is for the error message."""
     if isinstance(image, Image.Image):
-        return image.convert("RGB")
+        return numbered(index, upright_rgb, image)
     array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
         # CLIP's processor divides by 255: floats in [0, 1] would silently become a nearly black picture.
@@ -340,6 +337,9 @@ def _check_step(images, prompts):
 
 def _projected_features(images, judge, batch_size):
     if isinstance(images, np.ndarray) and images.ndim == 2:
+        if images.dtype.kind != "f":
+            raise DislibError(f"features are of the type {images.dtype}; expected real numbers of length 1 a row")
+        check_finite(images, "images")
         return images
     return image_features(images, judge, kind="projected", batch_size=batch_size)
 

@@ -10,7 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DislibError, OutputError, PromptError, shorten
-from ..files import check_output_folder, load_arrays, make_folder, save_arrays, write_json, write_png
+from ..files import (
+    check_output_folder,
+    load_arrays,
+    make_folder,
+    read_json,
+    save_arrays,
+    sweep_partials,
+    write_json,
+    write_png,
+)
 
 SETTINGS = "settings.json"
 GOLDEN = (5**0.5 - 1) / 2
@@ -125,8 +134,8 @@ class SweepFolder:
         """Note the settings and clear away what a kill may have left half written."""
         make_folder(self.folder)
         write_json(self.folder / SETTINGS, {**self.labels, **self.settings})
-        for stray in self.folder.glob("*/w*/.*.partial"):
-            stray.unlink(missing_ok=True)
+        for folder in (self.folder, *self.folder.glob("*/w*")):
+            sweep_partials(folder)
 
     def show(self, weight, row, image):
         """Keep a picture."""
@@ -176,12 +185,13 @@ def read_settings(folder):
     """The settings of a sweep, as a dict."""
     path = Path(folder) / SETTINGS
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        assert isinstance(settings, dict)
+        settings = read_json(path)
+        if not isinstance(settings, dict):
+            raise ValueError("it holds no object")
         return settings
     except FileNotFoundError as error:
         raise DislibError(f"{folder} holds no sweep: it has no {SETTINGS}") from error
-    except (OSError, ValueError, AssertionError) as error:
+    except (OSError, ValueError) as error:
         raise OutputError(f"{path} cannot be read ({shorten(error)}); choose a new folder") from error
 
 

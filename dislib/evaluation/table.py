@@ -3,11 +3,11 @@
 import csv
 import io
 import math
-from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import DislibError, shorten
-from ..files import write_atomic
+from ..escaping import for_csv, from_csv
+from ..files import read_text, write_atomic
 
 METRICS = ("fid", "nfid", "kid", "mmd", "clip")
 FLOOR, TRAINING = "floor", "training images"
@@ -74,7 +74,7 @@ def write_results(path, rows):
     for row in rows:
         numbers = (f"{value:.6g}" for value in (row.value, row.low, row.high))
         weight = "" if row.guidance is None else f"{row.guidance:g}"
-        writer.writerow([row.method, row.style, weight, row.metric, *numbers, row.n])
+        writer.writerow([for_csv(row.method), for_csv(row.style), weight, row.metric, *numbers, row.n])
     write_atomic(path, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
@@ -85,7 +85,7 @@ def read_results(path):
         DislibError: no such file, other columns, or a line that cannot be; the line is named.
     """
     try:
-        lines = list(csv.reader(io.StringIO(Path(path).read_text(encoding="utf-8-sig"), newline="")))
+        lines = list(csv.reader(io.StringIO(read_text(path), newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DislibError(f"cannot read the results {path} ({shorten(error)})") from error
     if not lines or tuple(lines[0]) != Row._fields:
@@ -113,6 +113,7 @@ def _read_row(line):
     if len(line) != len(Row._fields):
         raise ValueError(f"{len(line)} columns instead of {len(Row._fields)}")
     method, style, weight, metric, value, low, high, n = line
+    method, style = from_csv(method), from_csv(style)
     row = Row(method, style, float(weight) if weight else None, metric, float(value), float(low), float(high), int(n))
     if metric not in METRICS:
         raise ValueError(f"an unknown metric {shorten(metric)!r}; there are {', '.join(METRICS)}")

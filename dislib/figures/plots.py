@@ -5,7 +5,6 @@ most 150 kB, as the last line of a cell. Nothing here draws through pyplot, so n
 """
 
 import base64
-import html
 import io
 import itertools
 import textwrap
@@ -18,6 +17,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from PIL import Image
 
 from ..errors import DislibError
+from ..escaping import for_html
 from ..files import write_atomic
 
 LIMIT = 150_000  # bytes: a notebook full of figures stays under 2 MB
@@ -72,7 +72,7 @@ def shown(fig, *, limit=LIMIT):
     if len(data) > limit:
         kind, data = "image/jpeg", _jpeg(picture, limit)
     source = f"data:{kind};base64,{base64.b64encode(data).decode()}"
-    return {"text/html": f'<img alt="{html.escape(fig.alt)}" src="{source}">', "text/plain": fig.alt}, {}
+    return {"text/html": f'<img alt="{for_html(fig.alt)}" src="{source}">', "text/plain": fig.alt}, {}
 
 
 def png_bytes(fig, *, limit=LIMIT):

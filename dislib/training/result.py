@@ -1,6 +1,5 @@
 """The folder a fine-tuning leaves behind: written whole, opened by `load_pipeline`, and by plain diffusers."""
 
-import json
 import os
 import platform
 import shutil
@@ -9,7 +8,7 @@ from pathlib import Path
 from ..core.pipeline import TINY, from_pretrained, latent_shape, model_id, pipeline_fingerprint
 from ..core.prior import StylePrior
 from ..errors import ModelError, OutputError, TrainingError, shorten
-from ..files import data_dir, digest_of, make_folder, sha256, write_atomic, write_json
+from ..files import check_regular, data_dir, digest_of, make_folder, read_json, sha256, write_atomic, write_json
 from .lora_support import torchao_put_aside
 
 RECORD, PRIOR, LORA = "training.json", "style_prior.safetensors", "pytorch_lora_weights.safetensors"
@@ -51,10 +50,10 @@ def read(folder):
         ModelError: the file is damaged.
     """
     path = Path(folder) / RECORD
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         if record["format"] != FORMAT:
             raise ValueError(f"its format is {record['format']!r}")
         record["model"], record["settings"]
@@ -72,6 +71,10 @@ def apply(pipe, folder, *, local_files_only=False):
     from diffusers import UNet2DConditionModel
 
     folder = Path(folder)
+    try:
+        check_regular(folder)
+    except OSError as error:
+        raise ModelError(f"{error.filename} cannot be read ({error.strerror}); fine-tune again") from error
     if (folder / "unet").is_dir():
         pipe.unet = from_pretrained(UNet2DConditionModel, folder / "unet", pipe.unet.dtype).to(pipe.device)
     elif (folder / LORA).is_file():

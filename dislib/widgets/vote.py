@@ -1,6 +1,5 @@
 """*Which is closer?*: a blind vote on pairs of pictures, kept in a file at once, and a ranking at the end."""
 
-import html
 import re
 import time
 import zlib
@@ -9,6 +8,7 @@ from pathlib import Path
 import ipywidgets as widgets
 
 from ..errors import DislibError
+from ..escaping import for_html
 from ..evaluation.ranking import bradley_terry
 from ..evaluation.votes import LEFT, QUESTIONS, RIGHT, TIE, VoteFile, answer, known_methods, pairs
 from ..figures.curves import ranking_plot
@@ -199,8 +199,8 @@ class WhichIsCloser(Panel):
 
 def _question(ballot, examples):
     if ballot.question == "prompt":
-        return f"{ASKED['prompt']} “{html.escape(ballot.prompt)}”"
-    return ASKED["style"] if examples else f"Which picture is closer to the style “{html.escape(ballot.style)}”?"
+        return f"{ASKED['prompt']} “{for_html(ballot.prompt)}”"
+    return ASKED["style"] if examples else f"Which picture is closer to the style “{for_html(ballot.style)}”?"
 
 
 def _rows(sheet, methods):
@@ -217,6 +217,6 @@ def _figure(question, ranking):
 
 
 def _told(question, ranking):
-    names = ", ".join(html.escape(label_of(standing.method)) for standing in ranking)
+    names = ", ".join(for_html(label_of(standing.method)) for standing in ranking)
     votes = sum(standing.n for standing in ranking) // 2
     return f"{BLIND[question]} {votes} votes say, from first to last: {names}."
