@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import DislibError, PromptError, shorten
+from ..errors import DislibError, PromptError, printable, shorten
 
 CLIP = "openai/clip-vit-large-patch14"  # of real runs
 SHEET = 2_000_000  # bytes of the sheet of pictures: a file to look at, not a cell of a notebook
@@ -79,12 +79,14 @@ def run(arguments):
     from ..evaluation.measure import floors, measure
     from ..evaluation.reference import Reference
     from ..evaluation.sweep import read_sweep
-    from ..evaluation.table import write_results
+    from ..evaluation.sweep_folder import SETTINGS
+    from ..evaluation.table import check_results_place, write_results
     from ..files import check_output_folder
     from ..progress import watch
 
     out, begun = check_output_folder(arguments.out), time.monotonic()
     _check_folders(arguments, out)
+    check_results_place(out, begun=(out / SETTINGS).exists())
     prompts = read_prompt_list(arguments.prompts, offline=arguments.offline)
     work = (_of_images if arguments.images else _of_model)(arguments, prompts)
     base = _check_base(arguments, work)
@@ -357,7 +359,7 @@ def _print(rows, styles):
     for style in styles:
         mine = [row for row in rows if row.style == style]
         metrics = [metric for metric in TABLE if any(row.metric == metric for row in mine)]
-        print(f"{style}\n{'':>16}" + "".join(f"{TABLE[metric]:>26}" for metric in metrics))
+        print(f"{printable(style)}\n{'':>16}" + "".join(f"{TABLE[metric]:>26}" for metric in metrics))
         cells = {(row.method, row.guidance, row.metric): row for row in mine}
         for method, weight in dict.fromkeys((row.method, row.guidance) for row in mine):
             name = shorten(method, 16) if weight is None else f"w = {weight:g}"
@@ -382,4 +384,4 @@ def _weights(text):
 
 
 def _say(text):
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)

@@ -275,7 +275,7 @@ def _batches(images, size):
 
 
 def as_picture(image, index):
-    """An upright RGB picture, turned and coloured as files are, of a PIL picture or a uint8 array `(h, w, 3)`; `index` is for the error message."""
+    """A PIL picture, turned and made RGB as files are, or a uint8 array `(h, w, 3)`; `index` is for the error message."""
     if isinstance(image, Image.Image):
         return numbered(index, upright_rgb, image)
     array = np.asarray(image)

@@ -11,6 +11,7 @@ import copy
 import functools
 import hashlib
 import itertools
+import math
 import os
 import threading
 import time
@@ -126,6 +127,7 @@ def sweep(
     """
     plan = Plan(prompts, images_per_prompt, seed, batch_size)
     check_seeds([seed + len(plan) - 1])
+    _tell_rounding(plan, n)
     told = [fill(template, prompt) for prompt in plan.texts()]
     draw, start = _starts(pipe, prior, start, scheduler, steps)
     made_with = {**start, "template": template, "steps": steps, "scheduler": scheduler}
@@ -389,6 +391,17 @@ def _of_pipeline(pipe):
         "device": pipe.device.type,
         "dtype": str(pipe.unet.dtype).removeprefix("torch."),
     }
+
+
+def _tell_rounding(plan, n):
+    made = sum(len(plan.rows(batch)) for batch in plan.batches(n))
+    if n and made != n:
+        warnings.warn(
+            f"n = {n} becomes {made}, whole batches of {plan.batch_size}; for {n} pictures choose a batch size that"
+            f" divides {n}, such as {math.gcd(n, plan.batch_size)}",
+            DislibWarning,
+            stacklevel=3,
+        )
 
 
 def _list(weights):

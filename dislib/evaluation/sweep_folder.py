@@ -20,6 +20,7 @@ from ..files import (
     write_json,
     write_png,
 )
+from ..images.prompts import MAX_SEED
 
 SETTINGS = "settings.json"
 GOLDEN = (5**0.5 - 1) / 2
@@ -40,8 +41,9 @@ class Plan:
             raise PromptError(f"prompts must be a list of strings, got {shorten(repr(self.prompts))}")
         object.__setattr__(self, "prompts", tuple(texts))
         for name, least in (("images_per_prompt", 1), ("batch_size", 1), ("seed", 0)):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
-                raise DislibError(f"{name} must be a whole number from {least}, got {getattr(self, name)!r}")
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MAX_SEED:
+                raise DislibError(f"{name} must be a whole number from {least}, got {value!r}")
 
     def texts(self):
         """The prompt of every picture."""
@@ -114,17 +116,13 @@ class SweepFolder:
         Raises:
             DislibError: there is none, or its settings cannot be read.
         """
-        settings = read_settings(folder)
+        settings, plan = read_settings(folder), read_plan(folder)
         labels = {key: settings.pop(key, "") for key in ("method", "style")}
-        try:
-            return cls(folder, settings, Plan.of(settings), labels=labels)
-        except (KeyError, TypeError) as error:
-            raise DislibError(f"{Path(folder) / SETTINGS} is not of a sweep; sweep into a new folder") from error
+        return cls(folder, settings, plan, labels=labels)
 
     def weights(self):
         """The weights of which anything is there, in order; folders of other names, such as a copy, are not of ours."""
-        names = (re.fullmatch(r"w([0-9.e+]+)", path.name) for path in self.folder.glob("features/w*"))
-        return sorted(float(name[1]) for name in names if name)
+        return weights_in(self.folder / "features")
 
     def path(self, weight, batch):
         """Where the features of a batch lie."""
@@ -179,6 +177,29 @@ class SweepFolder:
                 f"{self.folder} holds a sweep of other settings ({differ}); choose a new folder, repeat those"
                 " settings, or delete that folder"
             )
+
+
+def read_plan(folder):
+    """The Plan of a sweep that has begun.
+
+    Raises:
+        DislibError: there is none, or its settings cannot be read, or not be those of a sweep.
+    """
+    settings = read_settings(folder)
+    try:
+        if not all(isinstance(settings.get(key, ""), str) for key in ("method", "style")):
+            raise TypeError("its method and style are no texts")
+        return Plan.of(settings)
+    except (KeyError, TypeError, DislibError) as error:
+        told = f"{Path(folder) / SETTINGS} is not of a sweep ({shorten(error)}); sweep into a new folder"
+        raise DislibError(told) from error
+
+
+def weights_in(folder):
+    """The weights that have a folder of their own, `w3` or `w7.5`, in order; other folders, such as a copy, do not count."""
+    names = [path.name for path in folder.glob("w*") if re.fullmatch(r"w\d+(\.\d+)?(e\+\d+)?", path.name)]
+    weights = {name: float(name[1:]) for name in names}
+    return sorted(weight for name, weight in weights.items() if name == f"w{weight:g}")
 
 
 def read_settings(folder):

@@ -3,9 +3,10 @@
 import csv
 import io
 import math
+from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import DislibError, shorten
+from ..errors import DislibError, OutputError, shorten
 from ..escaping import for_csv, from_csv
 from ..files import read_text, write_atomic
 
@@ -76,6 +77,32 @@ def write_results(path, rows):
         weight = "" if row.guidance is None else f"{row.guidance:g}"
         writer.writerow([for_csv(row.method), for_csv(row.style), weight, row.metric, *numbers, row.n])
     write_atomic(path, text.getvalue().encode("utf-8", "backslashreplace"))
+
+
+def check_results_place(folder, *, begun):
+    """Refuse, before hours of work, to write over a table or plots in `folder` that no evaluation left there.
+
+    Args:
+        begun: whether a sweep of ours lives there: its plots may be drawn anew, and its table, if it is one.
+
+    Raises:
+        OutputError: the file is named.
+    """
+    folder = Path(folder)
+    plots = (path for metric in ("curve", *METRICS) for path in folder.glob(f"{metric}-*.png"))
+    found = [] if begun else sorted(path for path in (folder / "pictures.png", *plots) if path.exists())
+    table = folder / "results.csv"
+    if table.exists() and not (begun and _is_ours(table)):
+        found.insert(0, table)
+    if found:
+        raise OutputError(f"{shorten(found[0], 200)} is there already and is of no evaluation; choose another --out")
+
+
+def _is_ours(table):
+    try:
+        return read_text(table).split("\n", 1)[0].strip() == ",".join(Row._fields)
+    except (OSError, ValueError):
+        return False
 
 
 def read_results(path):

@@ -18,8 +18,9 @@ def captions_of(files, source="metadata", *, leave_out=(), model=BLIP):
 
     Args:
         files: paths, all of one folder.
-        source: "metadata" reads the folder's `metadata.jsonl`, or the `.txt` beside each picture; "names" makes "red house" of `red_house_03.png`;
-            "blip" lets a captioning model of the hub look at the pictures (wants a GPU).
+        source: "metadata" reads the folder's `metadata.jsonl`, or the `.txt` beside a picture that has no line there;
+            "names" makes "red house" of `red_house_03.png`; "blip" lets a captioning model of the hub look at the
+            pictures (wants a GPU).
         leave_out: words and phrases to take out wherever they occur, so that the style is left to the noise.
         model: hub id or folder of the BLIP model.
 
@@ -70,14 +71,14 @@ def _check_left_out(said, words):
 
 def _from_metadata(files):
     folder, said = files[0].parent, [_beside(file) for file in files]
-    if not (folder / CAPTIONS).exists() and None not in said:
-        return said
-    captions = {_same(name): text for name, text in read_captions(folder).items()}
-    said = [captions.get(_same(file.name), text) for file, text in zip(files, said)]
+    if (folder / CAPTIONS).exists() or not any(said):
+        captions = {_same(name): text for name, text in read_captions(folder).items()}
+        said = [captions.get(_same(file.name), text) for file, text in zip(files, said)]
     if missing := [file.name for file, text in zip(files, said) if text is None]:
         raise PromptError(
-            f"{folder / CAPTIONS} has no line for {len(missing)} of {len(files)} images:"
-            f" {shorten(', '.join(missing), 200)}; add them, or take captions from the file names (--caption names)"
+            f"{folder} has no caption for {len(missing)} of {len(files)} images: {shorten(', '.join(missing), 200)};"
+            f" add lines to {CAPTIONS}, or a .txt of its name beside each, or take captions from the file names"
+            " (--caption names)"
         )
     return said
 
