@@ -14,6 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+try:
+    import fcntl
+except ImportError:  # Windows, which removes no open file anyway
+    fcntl = None
+
 from .errors import DislibError, ModelError, OutputError, shorten
 
 CHECKSUMS = "CHECKSUMS.sha256"
@@ -80,10 +85,20 @@ def write_atomic(path, data):
 
 def _write(partial, path, data):
     with open(partial, "xb") as file:  # x: never through a link or a pipe that lies there
+        _hold(file)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, path)
+        if fcntl:
+            os.replace(partial, path)
+    if not fcntl:  # Windows renames no open file
+        os.replace(partial, path)
+
+
+def _hold(file):
+    """Show that somebody is at this file, until it is closed or its writer dies; BlockingIOError if somebody else is."""
+    if fcntl:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _partial(path, token="0" * 8):
@@ -91,13 +106,18 @@ def _partial(path, token="0" * 8):
 
 
 def sweep_partials(folder, name=""):
-    """Remove what kills left half-written of the file `name`, or of all, in `folder`; one in the way stays."""
+    """Remove what kills left half-written of the file `name`, or of all, in `folder`, but not what is being written."""
     with contextlib.suppress(OSError):
         for stray in Path(folder).iterdir():
             ours = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.partial", stray.name)
             if ours and name in ("", ours[1]):
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError), open(stray, "rb", opener=_without_waiting) as file:
+                    _hold(file)
                     stray.unlink()
+
+
+def _without_waiting(path, flags):
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 @contextlib.contextmanager

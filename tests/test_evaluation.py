@@ -19,7 +19,7 @@ from dislib import files
 from dislib.core.latents import white_noise
 from dislib.core.prior import StylePrior
 from dislib.core.sampling import generate, make_scheduler
-from dislib.errors import DislibError, OutputError, PromptError, SamplerError
+from dislib.errors import DislibError, DislibWarning, OutputError, PromptError, SamplerError
 from dislib.evaluation import sweep as evaluation
 from dislib.evaluation.judge import clip_scores, image_features, load_judge
 from dislib.evaluation.sweep import read_sweep, sweep, sweep_pictures
@@ -181,7 +181,8 @@ def test_an_unfinished_sweep_is_spread_over_the_prompts():
 
 def test_more_pictures_and_more_weights_go_on_from_fewer(quick, judge, tmp_path):
     options = {**SHORT, "batch_size": 2}
-    assert len(list(sweep(shared_pipeline(), judge, PROMPTS, out=tmp_path / "a", n=3, **options))) == 4
+    with pytest.warns(DislibWarning, match="n = 3 becomes 4"):
+        assert len(list(sweep(shared_pipeline(), judge, PROMPTS, out=tmp_path / "a", n=3, **options))) == 4
     assert len(read_sweep(tmp_path / "a")[1.0].rows) == 4  # whole batches
     assert len(list(sweep(shared_pipeline(), judge, PROMPTS, out=tmp_path / "a", **options))) == 2
     assert (
