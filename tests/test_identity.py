@@ -126,7 +126,8 @@ def test_a_model_with_a_lora_is_known_by_its_base_and_its_file(tmp_path):
 
 def test_pictures_go_on_where_a_computed_number_differs(tmp_path):
     """Of the settings of `generate`, none is worked out from the others."""
-    from dislib import cli, sampling
+    from dislib.cli import main as cli
+    from dislib.core import sampling
 
     build_pipeline().save_pretrained(tmp_path / "base")
     command = ["generate", "--model", str(tmp_path / "base"), "--prompt", "a", "--seeds", "0", "--steps", "2",
