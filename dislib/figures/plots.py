@@ -19,6 +19,7 @@ from PIL import Image
 from ..errors import DislibError
 from ..escaping import for_html
 from ..files import write_atomic
+from ..images.images import upright_rgb
 
 LIMIT = 150_000  # bytes: a notebook full of figures stays under 2 MB
 DPI = 100  # one tile pixel of an image grid is one pixel of the PNG
@@ -206,10 +207,11 @@ class _Tiles:
         fig.text(x / self.size[0], 1 - y / self.size[1], text, fontsize=fontsize, linespacing=1.1, **kwargs)
 
     def _picture(self, fig, image, x, y):
+        image = upright_rgb(image)
         if image.size != self.tile:
-            image = image.convert("RGB").resize(self.tile, Image.Resampling.LANCZOS)
+            image = image.resize(self.tile, Image.Resampling.LANCZOS)
         # figimage puts array pixels on canvas pixels; its origin is the lower left corner.
-        fig.figimage(np.asarray(image.convert("RGB")), x, self.size[1] - y - self.tile[1])
+        fig.figimage(np.asarray(image), x, self.size[1] - y - self.tile[1])
 
 
 def _wrap(text, width, *, char=8.6, lines=None):

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..core.pipeline import TINY, from_pretrained, latent_shape, model_id, pipeline_fingerprint
 from ..core.prior import StylePrior
 from ..errors import ModelError, OutputError, TrainingError, shorten
+from ..escaping import for_markdown
 from ..files import check_regular, data_dir, digest_of, make_folder, read_json, sha256, write_atomic, write_json
 from .lora_support import torchao_put_aside
 
@@ -145,8 +146,8 @@ def card(out, pipe, record):
     said = f"{record['settings']['max_train_steps']} steps of {settings['train_batch_size']} images"
     how = f"a LoRA of rank {settings['rank']}" if settings["rank"] else "all weights of the U-Net"
     head = [
-        f"# {Path(out).resolve().name}", "",
-        f"The model {model_id(pipe)} fine-tuned on {record['images']} images with {record['noise']} noise: {how},"
+        f"# {for_markdown(Path(out).resolve().name)}", "",
+        f"The model {for_markdown(model_id(pipe))} fine-tuned on {record['images']} images with {record['noise']} noise: {how},"
         f" {said}, learning rate {settings['learning_rate']:g}. Loss of the last tenth of the steps on average:"
         f" {sum(losses[-max(len(losses) // 10, 1):]) / max(len(losses[-max(len(losses) // 10, 1):]), 1):.4f}.", "",
         "Settings, versions and the loss of every step are in `training.json`.", "",
@@ -169,7 +170,7 @@ def plain_code(out, pipe, record):
         "from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline"
         + (", UNet2DConditionModel" if full else ""),
         "from safetensors.torch import load_file" if style else "",
-        f'base, folder = "{base}", "{Path(out).resolve()}"',
+        f"base, folder = {base!r}, {str(Path(out).resolve())!r}",
         "pipe = StableDiffusionPipeline.from_pretrained(base, torch_dtype=torch.float32)",
         'pipe.unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=torch.float32)'
         if full else f'pipe.load_lora_weights(folder, weight_name="{LORA}")',

@@ -13,6 +13,7 @@ from ..evaluation.ranking import bradley_terry
 from ..evaluation.votes import LEFT, QUESTIONS, RIGHT, TIE, VoteFile, answer, known_methods, pairs
 from ..figures.curves import ranking_plot
 from ..figures.plots import image_grid, png_bytes
+from ..images.images import upright_rgb
 from ..images.sheets import by_style
 from .guidance_strip import label_of
 from .panel import Panel, beside, caption, markup, picture, png
@@ -142,7 +143,7 @@ class WhichIsCloser(Panel):
         ballot = self.left_over[0]
         words = f': "{ballot.prompt}"' if ballot.question == "prompt" else f" ({ballot.style})"
         title, pair = f"{BLIND[ballot.question]}{words}", self._pair(ballot)
-        examples = [image.convert("RGB").resize(pair[0].size) for image in self._examples(ballot)]
+        examples = [upright_rgb(image).resize(pair[0].size) for image in self._examples(ballot)]
         beside_them = f" and {len(examples)} of the style" if examples else ""
         told = f"{title} Two pictures, left and right{beside_them}; who made the two is told at the end of the vote."
         labels = ["Left", "Right", *["the style"] * len(examples)]
@@ -161,7 +162,7 @@ class WhichIsCloser(Panel):
         for view, image in zip(self.example_views, [*examples, *[None] * EXAMPLES]):
             view.layout.display = "none" if image is None else ""
             if image is not None:
-                view.value = png(image.convert("RGB").resize((EXAMPLE_SIDE, EXAMPLE_SIDE)))
+                view.value = png(upright_rgb(image).resize((EXAMPLE_SIDE, EXAMPLE_SIDE)))
         self.question.value = markup(_question(ballot, examples), bold=True)
         for view, image in zip(self.views, self._pair(ballot)):
             view.value = png(image)
