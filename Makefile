@@ -45,7 +45,7 @@ STORED := $(addprefix tests/test_,identity.py shipped.py lesson_01.py lesson_02.
 	claims.py memorisation.py race.py prior.py training.py)
 TESTS := $(OFFLINE) $(PY) -m pytest $(NBVAL) tests $(NOTEBOOKS)
 
-.PHONY: help lab test test-all test-other-cpu test-colab test-colab-313 lint docs course bench cost stamp clean
+.PHONY: help lab test test-all test-other-cpu test-colab test-colab-313 hostile lint docs course bench cost stamp clean
 
 help:
 	@echo "make lab         set up the course in $(VENV) and open JupyterLab on notebook 00"
@@ -54,6 +54,7 @@ help:
 	@echo "make test-other-cpu  what compares with stored numbers, computed as on another processor"
 	@echo "make test-colab  the tests and all notebooks with the older libraries of Google Colab, in $(COLAB_VENV)"
 	@echo "make test-colab-313  the same on Python 3.13, as on Colab; where there is none, in a Debian 13 below build/ (root)"
+	@echo "make hostile     hostile input for MINUTES=2: damaged files, odd texts, killed writers; SEED=7 for the same once more"
 	@echo "make lint        ruff, and the layers of the house"
 	@echo "make docs        the API reference out of the docstrings, in build/docs"
 	@echo "make course      run every notebook from top to bottom; executed copies go to build/"
@@ -88,6 +89,10 @@ test-colab: $(COLAB_VENV)/.test-ready
 
 test-colab-313:
 	@RECORD="$(RECORD)" PYTEST_ARGS="$(PYTEST_ARGS)" bash tools/colab_313.sh
+
+hostile: $(VENV)/.test-ready
+	@echo "==> Hostile input for $(or $(MINUTES),2) minutes."
+	@$(OFFLINE) $(PY) tests/hostile.py --minutes $(or $(MINUTES),2) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/.test-ready
 	@$(PY) -m ruff check .

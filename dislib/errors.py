@@ -2,6 +2,8 @@
 
 import operator
 
+from .escaping import for_terminal as printable
+
 
 class DislibError(ValueError):
     """Something the caller can mend. The message names the thing, its value and the mend.
@@ -51,14 +53,6 @@ def shorten(text, limit=60):
     """`text` in one printable line of at most `limit` characters, for use in a message."""
     line = printable(" ".join(str(text).split()))
     return line if len(line) <= limit else line[: limit - 3] + "..."
-
-
-def printable(text):
-    """`text` with all that is no visible character written as an escape, so that it stays one line on a terminal.
-
-    File names may hold line ends, colour codes and bytes that are not UTF-8.
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def check_text(text, name="prompt"):

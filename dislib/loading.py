@@ -3,7 +3,6 @@
 Only this module knows both pipelines and what a fine-tuning leaves behind.
 """
 
-import json
 import os
 import re
 
@@ -15,7 +14,7 @@ from diffusers import StableDiffusionPipeline
 from .core.pipeline import SD15, TINY, from_pretrained
 from .device import pick_device, pick_dtype
 from .errors import ModelError, shorten
-from .files import data_dir, user_path
+from .files import check_regular, data_dir, read_json, user_path
 from .progress import stop_with_a_sentence
 from .training import result
 
@@ -113,8 +112,9 @@ def _source(name):
 
 def _pipeline_folder(folder):
     try:
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        index = read_json(folder / "model_index.json")
         kind = index["_class_name"]
+        check_regular(folder)
     except FileNotFoundError as error:
         raise ModelError(f"{folder} is not a diffusers pipeline: it has no model_index.json") from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

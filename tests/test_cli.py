@@ -290,7 +290,7 @@ from dislib.cli import gallery, main as cli
 add, count = gallery.Gallery.add, iter(range(100))
 def killed(self, sample):
     if next(count) == 3:  # the fourth picture: half of it is on the disk under another name
-        self.path(3).with_name(".00003.png.partial").write_bytes(b"half")
+        self.path(3).with_name(".00003.png.0123abcd.partial").write_bytes(b"half")
         os.kill(os.getpid(), signal.SIGKILL)
     add(self, sample)
 gallery.Gallery.add = killed

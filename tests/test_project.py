@@ -73,7 +73,8 @@ def test_everything_imported_is_declared():
 
 # --- commands ---------------------------------------------------------------------------------------------------------
 
-TARGETS = "help lab test test-all test-other-cpu test-colab test-colab-313 lint docs course bench cost stamp clean".split()
+TARGETS = "help lab test test-all test-other-cpu test-colab test-colab-313 hostile".split()
+TARGETS += "lint docs course bench cost stamp clean".split()
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make here")

@@ -1,12 +1,12 @@
 """`python -m dislib evaluate`: sweep the guidance weight and measure, or measure pictures made elsewhere."""
 
-import json
+import math
 import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import DislibError, PromptError, shorten
+from ..errors import DislibError, PromptError, printable, shorten
 
 CLIP = "openai/clip-vit-large-patch14"  # of real runs
 SHEET = 2_000_000  # bytes of the sheet of pictures: a file to look at, not a cell of a notebook
@@ -79,12 +79,14 @@ def run(arguments):
     from ..evaluation.measure import floors, measure
     from ..evaluation.reference import Reference
     from ..evaluation.sweep import read_sweep
-    from ..evaluation.table import write_results
+    from ..evaluation.sweep_folder import SETTINGS
+    from ..evaluation.table import check_results_place, write_results
     from ..files import check_output_folder
     from ..progress import watch
 
     out, begun = check_output_folder(arguments.out), time.monotonic()
     _check_folders(arguments, out)
+    check_results_place(out, begun=(out / SETTINGS).exists())
     prompts = read_prompt_list(arguments.prompts, offline=arguments.offline)
     work = (_of_images if arguments.images else _of_model)(arguments, prompts)
     base = _check_base(arguments, work)
@@ -255,18 +257,30 @@ def _of_images(arguments, prompts):
 
 def _read_record(folder):
     """`generate.json` of pictures that this course's `generate` made, else nothing."""
+    from ..files import read_json
+
     path = Path(folder) / "generate.json"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = read_json(path)
+    except FileNotFoundError:
         return {}
+    except (OSError, ValueError) as error:
+        told = f"{path} cannot be read ({shorten(error)}); mend it, or move it away if the pictures are not of it"
+        raise DislibError(told) from error
     images = record.get("images", []) if isinstance(record, dict) else None
     whole = isinstance(images, list) and all(
         isinstance(row, dict) and all(isinstance(row.get(key), str) for key in ("file", "prompt")) for row in images
     )
-    if not whole or not isinstance(record.get("guidance", 1.0), (int, float)):
+    if not whole or not _is_weight(record.get("guidance", 1.0)):
         raise DislibError(f"{path} is not as `generate` wrote it; mend it, or move it away if the pictures are not of it")
     return record
+
+
+def _is_weight(value):
+    try:
+        return not isinstance(value, (bool, str)) and 1 <= float(value) < math.inf
+    except (TypeError, OverflowError):
+        return False
 
 
 def _check_told(record, files, prompts):
@@ -328,7 +342,7 @@ def _print(rows, styles):
     for style in styles:
         mine = [row for row in rows if row.style == style]
         metrics = [metric for metric in TABLE if any(row.metric == metric for row in mine)]
-        print(f"{style}\n{'':>16}" + "".join(f"{TABLE[metric]:>26}" for metric in metrics))
+        print(f"{printable(style)}\n{'':>16}" + "".join(f"{TABLE[metric]:>26}" for metric in metrics))
         cells = {(row.method, row.guidance, row.metric): row for row in mine}
         for method, weight in dict.fromkeys((row.method, row.guidance) for row in mine):
             name = shorten(method, 16) if weight is None else f"w = {weight:g}"
@@ -353,4 +367,4 @@ def _weights(text):
 
 
 def _say(text):
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
 """`python -m dislib finetune`: fine-tune on a folder of images from the command line, on one process or several."""
 
 
-from ..errors import DislibError, shorten
+from ..errors import DislibError, printable, shorten
 from ..images.captions import SOURCES
 
 # Options of Settings that the command takes under the same name: (name, type, help).
@@ -83,13 +83,13 @@ def run(arguments):
     noise = examples.prior(pipe) if arguments.noise == "style" else arguments.noise
     records = finetune(pipe, examples, noise=noise, out=out, settings=settings)
     if is_finished(out, settings):
-        print(f"{out}: this very fine-tuning is there already")
+        print(f"{printable(out)}: this very fine-tuning is there already")
         return 0
     last = None
     for last in watch(records, settings.max_train_steps, quiet=not is_main()):
         _keep_sheet(out, last, settings.validation_prompts)
     if is_main():
-        print(f"{out}: {settings.max_train_steps} steps on {len(examples)} images with {arguments.noise} noise"
+        print(f"{printable(out)}: {settings.max_train_steps} steps on {len(examples)} images with {arguments.noise} noise"
               f"{f', last loss {last.loss:.4f}, {last.images_per_second:.1f} images/s' if last else ''}")
     return 0
 

@@ -49,7 +49,7 @@ def doctor(arguments):
 
     failed = 0
     for passed, question, answer in checks(arguments.model):
-        print(f"{'OK  ' if passed else 'FAIL'}  {question:<13} {answer}", flush=True)
+        print(f"{'OK  ' if passed else 'FAIL'}  {question:<13} {printable(answer)}", flush=True)
         failed += not passed
     print(f"{failed} FAIL; mend the first one first" if failed else "All is well.")
     return 1 if failed else 0
@@ -195,7 +195,7 @@ def _versions():
 def _parser():
     from . import evaluate, finetune
 
-    parser = argparse.ArgumentParser(prog="python -m dislib", description="Diffusion in Style from the command line.")
+    parser = _Parser(prog="python -m dislib", description="Diffusion in Style from the command line.")
     commands = parser.add_subparsers(required=True, metavar="doctor | prior | generate | finetune | evaluate")
     _add_doctor(commands)
     _add_prior(commands)
@@ -203,6 +203,11 @@ def _parser():
     finetune.add_command(commands)
     evaluate.add_command(commands)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        super().error(printable(message))  # what it does not know it tells as it came, colour codes too
 
 
 def _add_doctor(commands):

@@ -19,7 +19,7 @@ import torch
 
 from ..errors import DislibError, ImageError, PriorError, check_words, shorten
 from ..files import check_output_file, digest_of, make_folder, read_safetensors, user_path, write_safetensors
-from ..images.images import ImageList, check_images, list_images, load_image, prepare_image
+from ..images.images import ImageList, check_images, list_images, load_image, numbered, prepare_image
 from .latents import check_finite, encode_batches, white_noise
 from .moments import RunningMoments, shrunk
 from .pipeline import image_size, latent_shape, model_id, weight_sample
@@ -304,9 +304,9 @@ def _readable(images):
 
 def _prepared(images, size, digest):
     """Yield each image as RGB of `size` px, feeding its pixels to the digest."""
-    for image in images:
+    for i, image in enumerate(images):
         is_file = isinstance(image, (str, os.PathLike))
-        image = load_image(image, size) if is_file else prepare_image(image, size)
+        image = load_image(image, size) if is_file else numbered(i, prepare_image, image, size)
         digest.update(image.tobytes())
         yield image
 

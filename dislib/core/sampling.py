@@ -128,7 +128,7 @@ class Generation:
         z = self.z_T(rows) * latent_scale(scheduler, self.steps)
         embeds = torch.cat([embed(prompt) for _, prompt, _ in rows])
         empty = torch.cat([embed(self.negative or "")] * len(rows)) if self.guidance > 1 else None
-        with _scheduler_of(pipe, scheduler):
+        with scheduler_of(pipe, scheduler):
             z = pipe(
                 prompt_embeds=embeds, negative_prompt_embeds=empty, latents=z.to(embeds.dtype),
                 guidance_scale=self.guidance, num_inference_steps=self.steps, output_type="latent",
@@ -216,7 +216,7 @@ def check_guidance(guidance: float) -> float:
 
 
 @contextlib.contextmanager
-def _scheduler_of(pipe, scheduler):
+def scheduler_of(pipe, scheduler):
     """Lend the pipeline a scheduler for one call, so that a caller may use it between batches."""
     before, pipe.scheduler = pipe.scheduler, scheduler
     try:

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DislibError, ModelError, shorten
-from ..images.images import as_picture
+from ..images.images import MOST, as_picture, load_image
 from .metrics import check_finite
 
 
@@ -51,10 +51,12 @@ def load_judge(path: str | os.PathLike | None = None, *, device=None, local_file
     from transformers import CLIPModel, CLIPProcessor
 
     from ..device import pick_device
-    from ..files import data_dir
+    from ..files import check_regular, data_dir
 
     path = data_dir() / "judge" if path is None else path
     try:
+        if os.path.isdir(path):
+            check_regular(path)
         with _quiet_loading():
             # The dtype is said aloud: "auto" would load half-precision files as half, which CPUs do slowly.
             # The PIL processor is asked for because the torchvision one resizes to slightly other pixels.
@@ -169,20 +171,13 @@ def looked_at_by(judge, features=None):
     }
 
 
-def open_picture(file, *, most=512):
+def open_picture(file, *, most=MOST):
     """A picture of any origin, cropped square, of at most `most` px: what is compared must be cropped alike.
 
     Raises:
         ImageError: it cannot be read.
     """
-    from ..images.images import load_image
-
-    try:
-        with Image.open(file) as image:
-            side = min(*image.size, most)
-    except Exception:  # decoders raise nearly anything on damaged files; load_image says what is wrong
-        side = most
-    return load_image(file, side)
+    return load_image(file, most=most)
 
 
 class Fidelity:
@@ -332,5 +327,8 @@ def _check_step(images, prompts):
 
 def _projected_features(images, judge, batch_size):
     if isinstance(images, np.ndarray) and images.ndim == 2:
+        if images.dtype.kind != "f":
+            raise DislibError(f"features are of the type {images.dtype}; expected real numbers of length 1 a row")
+        check_finite(images, "images")
         return images
     return image_features(images, judge, kind="projected", batch_size=batch_size)

@@ -12,7 +12,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
+import math
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -22,7 +24,7 @@ import numpy as np
 from ..core.latents import check_seeds
 from ..core.pipeline import model_id, pipeline_fingerprint
 from ..core.sampling import check_generation, check_guidance
-from ..errors import DislibError, PromptError, shorten
+from ..errors import DislibError, DislibWarning, PromptError, shorten
 from ..files import sha256
 from .judge import look, looked_at_by, open_picture
 from .sweep_folder import Plan, SweepFolder
@@ -154,6 +156,7 @@ def sweep(
     """
     plan = Plan(prompts, images_per_prompt, seed, batch_size)
     check_seeds([seed + len(plan) - 1])
+    _tell_rounding(plan, n)
     told = [fill(template, prompt) for prompt in plan.texts()]
     checked = check_generation(
         pipe, told, [seed], prior=prior, start=start, steps=steps, scheduler=scheduler, batch_size=batch_size
@@ -270,6 +273,17 @@ def _of_pipeline(pipe):
         "device": pipe.device.type,
         "dtype": str(pipe.unet.dtype).removeprefix("torch."),
     }
+
+
+def _tell_rounding(plan, n):
+    made = sum(len(plan.rows(batch)) for batch in plan.batches(n))
+    if n and made != n:
+        warnings.warn(
+            f"n = {n} becomes {made}, whole batches of {plan.batch_size}; for {n} pictures choose a batch size that"
+            f" divides {n}, such as {math.gcd(n, plan.batch_size)}",
+            DislibWarning,
+            stacklevel=3,
+        )
 
 
 def _list(weights):

@@ -5,7 +5,6 @@ most 150 kB, as the last line of a cell. Nothing here draws through pyplot, so n
 """
 
 import base64
-import html
 import io
 import itertools
 import textwrap
@@ -18,7 +17,9 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from PIL import Image
 
 from ..errors import DislibError
+from ..escaping import for_html
 from ..files import write_atomic
+from ..images.images import upright_rgb
 
 LIMIT = 150_000  # bytes: a notebook full of figures stays under 2 MB
 DPI = 100  # one tile pixel of an image grid is one pixel of the PNG
@@ -72,7 +73,7 @@ def shown(fig, *, limit=LIMIT):
     if len(data) > limit:
         kind, data = "image/jpeg", _jpeg(picture, limit)
     source = f"data:{kind};base64,{base64.b64encode(data).decode()}"
-    return {"text/html": f'<img alt="{html.escape(fig.alt)}" src="{source}">', "text/plain": fig.alt}, {}
+    return {"text/html": f'<img alt="{for_html(fig.alt)}" src="{source}">', "text/plain": fig.alt}, {}
 
 
 def png_bytes(fig, *, limit=LIMIT):
@@ -208,10 +209,11 @@ class _Tiles:
         fig.text(x / self.size[0], 1 - y / self.size[1], text, fontsize=fontsize, linespacing=1.1, **kwargs)
 
     def _picture(self, fig, image, x, y):
+        image = upright_rgb(image)
         if image.size != self.tile:
-            image = image.convert("RGB").resize(self.tile, Image.Resampling.LANCZOS)
+            image = image.resize(self.tile, Image.Resampling.LANCZOS)
         # figimage puts array pixels on canvas pixels; its origin is the lower left corner.
-        fig.figimage(np.asarray(image.convert("RGB")), x, self.size[1] - y - self.tile[1])
+        fig.figimage(np.asarray(image), x, self.size[1] - y - self.tile[1])
 
 
 def _wrap(text, width, *, char=8.6, lines=None):

@@ -1,12 +1,13 @@
 """Captions of images: from `metadata.jsonl`, from file names, or by BLIP; the words of a style left out."""
 
 import re
+import unicodedata
+import warnings
 from pathlib import Path
 
-from PIL import Image
-
-from ..errors import ModelError, PromptError, shorten
-from .prompts import read_captions
+from ..errors import DislibWarning, ModelError, PromptError, shorten
+from .images import load_image
+from .prompts import CAPTIONS, read_captions, read_text_file
 
 BLIP = "Salesforce/blip-image-captioning-large"
 SOURCES = ("metadata", "names", "blip")
@@ -17,8 +18,9 @@ def captions_of(files, source="metadata", *, leave_out=(), model=BLIP):
 
     Args:
         files: paths, all of one folder.
-        source: "metadata" reads the folder's `metadata.jsonl`; "names" makes "red house" of `red_house_03.png`;
-            "blip" lets a captioning model of the hub look at the pictures (wants a GPU).
+        source: "metadata" reads the folder's `metadata.jsonl`, or the `.txt` beside a picture that has no line there;
+            "names" makes "red house" of `red_house_03.png`; "blip" lets a captioning model of the hub look at the
+            pictures (wants a GPU).
         leave_out: words and phrases to take out wherever they occur, so that the style is left to the noise.
         model: hub id or folder of the BLIP model.
 
@@ -26,12 +28,13 @@ def captions_of(files, source="metadata", *, leave_out=(), model=BLIP):
         list of strings.
 
     Raises:
-        PromptError: images without a caption (named), or nothing left of one.
+        PromptError: images without a caption (named), nothing left of one, or empty words to leave out.
     """
     if source not in SOURCES:
         raise PromptError(f"there is no source of captions {source!r}; choose one of {', '.join(SOURCES)}")
     files = [Path(file) for file in files]
     said = {"metadata": _from_metadata, "names": _from_names, "blip": lambda f: _from_blip(f, model)}[source](files)
+    _check_left_out(said, leave_out)
     said = [without(text, leave_out) for text in said]
     if bare := [file.name for file, text in zip(files, said) if not text]:
         raise PromptError(f"no caption is left for {shorten(', '.join(bare), 200)}; write one into metadata.jsonl")
@@ -40,20 +43,55 @@ def captions_of(files, source="metadata", *, leave_out=(), model=BLIP):
 
 def without(text, words):
     """`text` without the given words and phrases, and without the "of" or "in" they leave dangling."""
-    for phrase in sorted(words, key=len, reverse=True):
-        text = re.sub(rf"\b(an? |the )?{re.escape(phrase)}\b( style)?( of| by)?", " ", text, flags=re.IGNORECASE)
+    for phrase in sorted(map(_plain, words), key=len, reverse=True):
+        if phrase:
+            pattern = rf"(\b(an?|the) )?{_whole(phrase)}( style\b)?( (of|by)\b)?"
+            text = re.sub(pattern, " ", unicodedata.normalize("NFC", text), flags=re.IGNORECASE)
     text = re.sub(r"\s+", " ", text).strip(" ,.;")
     return re.sub(r"( in| of| with)+$|^(of|in) ", "", text).strip(" ,.;")
 
 
+def _plain(phrase):
+    return " ".join(unicodedata.normalize("NFC", phrase).split())
+
+
+def _whole(phrase):
+    """The pattern of a phrase, which is no part of a longer word; "C++" and "(sketch)" end where they end."""
+    before, after = r"(?<!\w)" if re.match(r"\w", phrase) else "", r"(?!\w)" if re.search(r"\w$", phrase) else ""
+    return before + r"\s+".join(map(re.escape, phrase.split())) + after
+
+
+def _check_left_out(said, words):
+    if isinstance(words, str) or not all(_plain(phrase) for phrase in words):
+        raise PromptError(f'the words to leave out are {words!r}; give a list of words or phrases, such as ["a sketch"]')
+    for phrase in map(_plain, words):
+        if not any(re.search(_whole(phrase), unicodedata.normalize("NFC", text), re.IGNORECASE) for text in said):
+            warnings.warn(f"{shorten(phrase)!r} is to be left out and is in no caption", DislibWarning, stacklevel=3)
+
+
 def _from_metadata(files):
-    captions = read_captions(files[0].parent)
-    if missing := [file.name for file in files if file.name not in captions]:
+    folder, said = files[0].parent, [_beside(file) for file in files]
+    if (folder / CAPTIONS).exists() or not any(said):
+        captions = {_same(name): text for name, text in read_captions(folder).items()}
+        said = [captions.get(_same(file.name), text) for file, text in zip(files, said)]
+    if missing := [file.name for file, text in zip(files, said) if text is None]:
         raise PromptError(
-            f"{files[0].parent / 'metadata.jsonl'} has no line for {len(missing)} of {len(files)} images:"
-            f" {shorten(', '.join(missing), 200)}; add them, or take captions from the file names (--caption names)"
+            f"{folder} has no caption for {len(missing)} of {len(files)} images: {shorten(', '.join(missing), 200)};"
+            f" add lines to {CAPTIONS}, or a .txt of its name beside each, or take captions from the file names"
+            " (--caption names)"
         )
-    return [captions[file.name] for file in files]
+    return said
+
+
+def _same(name):
+    """A file's name in one Unicode form: macOS takes é apart, and people type it whole."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _beside(file):
+    """The caption in the `.txt` of the picture's name, as most trainers have it; None if there is none."""
+    path = file.with_suffix(".txt")
+    return " ".join(read_text_file(path).split()) if path.exists() else None
 
 
 def _from_names(files):
@@ -84,8 +122,8 @@ def _from_blip(files, model):
     blip = blip.to(pick_device()).eval()
     said = []
     for file in files:
-        with Image.open(file) as image, torch.no_grad():
-            inputs = processor(images=image.convert("RGB"), return_tensors="pt").to(blip.device)
+        with torch.no_grad():
+            inputs = processor(images=load_image(file), return_tensors="pt").to(blip.device)
             tokens = blip.generate(**inputs, max_new_tokens=24, num_beams=3)
         said.append(processor.decode(tokens[0], skip_special_tokens=True))
     return said

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DislibError
+from .images import upright_rgb
 
 # Linear sRGB to CIE XYZ for the white point D65 (IEC 61966-2-1).
 _XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
@@ -25,7 +26,7 @@ def rgb_to_lab(rgb):
 
 def thumbnails(images, *, size=8):
     """Pictures averaged down to `size` x `size` blocks: `(n, size, size, 3)`, sRGB in [0, 1]."""
-    small = [np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BOX)) for image in images]
+    small = [np.asarray(upright_rgb(image).resize((size, size), Image.Resampling.BOX)) for image in images]
     return np.stack(small) / 255.0
 
 
@@ -78,7 +79,7 @@ def _horizon(lab):
 
 
 def _lab(image):
-    return rgb_to_lab(np.asarray(image.convert("RGB")) / 255.0)
+    return rgb_to_lab(np.asarray(upright_rgb(image)) / 255.0)
 
 
 # --- prompts x seeds: what does the seed decide? ---------------------------------------------------------------

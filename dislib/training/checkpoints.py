@@ -4,7 +4,6 @@ accelerate's own `save_state` pickles the optimiser and the random numbers; here
 there are no random numbers to keep, since every step draws its own from the seed and its number.
 """
 
-import json
 import os
 import re
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 import torch
 
 from ..errors import OutputError, TrainingError, shorten
-from ..files import make_folder, read_safetensors, write_json, write_safetensors
+from ..files import make_folder, read_json, read_safetensors, write_json, write_safetensors
 
 TENSORS, STATE = "state.safetensors", "state.json"
 
@@ -86,7 +85,7 @@ def load(folder):
     """
     try:
         tensors, _ = read_safetensors(folder / TENSORS)
-        return tensors, json.loads((folder / STATE).read_text(encoding="utf-8"))
+        return tensors, read_json(folder / STATE)
     except (ValueError, OSError) as error:
         raise TrainingError(
             f"the checkpoint {folder} cannot be read ({shorten(error, 120)}); delete that folder to go on from an"

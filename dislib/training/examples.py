@@ -18,7 +18,7 @@ from ..core.prior import StylePrior, describe, draw, vae_signature
 from ..errors import ImageError, TrainingError
 from ..files import digest_of
 from ..images.captions import captions_of
-from ..images.images import list_images, load_image
+from ..images.images import list_images, load_image, numbered, prepare_image, tell_skipped
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
@@ -74,6 +74,7 @@ class TrainingSet:
         images, skipped = list_images(folder)
         if not images:
             raise ImageError(f"no readable image in {folder}; {skipped[0].file.name} {skipped[0].reason}")
+        tell_skipped(skipped, "fine-tuning")
         files = draw(images, n=n, seed=seed, skipped=skipped)
         said = captions_of(files, caption, leave_out=leave_out)
         places = [0.5] * len(files) if center_crop else torch.rand(len(files), generator=seeded(seed)).tolist()
@@ -86,8 +87,9 @@ class TrainingSet:
         cls, pipe: StableDiffusionPipeline, images: list[Image.Image], captions: list[str], *,
         random_flip: bool = False, files=(),
     ) -> TrainingSet:
-        """Encode PIL images of the model's own size; as many captions."""
+        """Encode PIL images, prepared as files are (`images.prepare_image`); as many captions."""
         _check_lengths(images, captions)
+        images = [numbered(i, prepare_image, image, image_size(pipe)) for i, image in enumerate(images)]
         mirrored = encode(pipe, [ImageOps.mirror(image) for image in images]) if random_flip else None
         source = digest_of(vae_signature(pipe), random_flip, *(image.tobytes() for image in images))
         return cls.from_latents(pipe, encode(pipe, images), captions, mirrored=mirrored, files=files, source=source)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING
 from ..core.pipeline import TINY, from_pretrained, latent_shape, model_id, pipeline_fingerprint
 from ..core.prior import StylePrior
 from ..errors import ModelError, OutputError, TrainingError, shorten
-from ..files import data_dir, digest_of, make_folder, sha256, write_atomic, write_json
+from ..escaping import for_markdown
+from ..files import check_regular, data_dir, digest_of, make_folder, read_json, sha256, write_atomic, write_json
 from .lora_support import torchao_put_aside
 from .objective import name_of, prior_of
 
@@ -58,10 +58,10 @@ def read(folder: str | os.PathLike) -> dict | None:
         ModelError: the file is damaged.
     """
     path = Path(folder) / RECORD
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         if record["format"] != FORMAT:
             raise ValueError(f"its format is {record['format']!r}")
         record["model"], record["settings"]
@@ -81,6 +81,10 @@ def apply(
     from diffusers import UNet2DConditionModel
 
     folder = Path(folder)
+    try:
+        check_regular(folder)
+    except OSError as error:
+        raise ModelError(f"{error.filename} cannot be read ({error.strerror}); fine-tune again") from error
     if (folder / "unet").is_dir():
         pipe.unet = from_pretrained(UNet2DConditionModel, folder / "unet", pipe.unet.dtype).to(pipe.device)
     elif (folder / LORA).is_file():
@@ -151,8 +155,8 @@ def card(out, pipe, record):
     said = f"{record['settings']['max_train_steps']} steps of {settings['train_batch_size']} images"
     how = f"a LoRA of rank {settings['rank']}" if settings["rank"] else "all weights of the U-Net"
     head = [
-        f"# {Path(out).resolve().name}", "",
-        f"The model {model_id(pipe)} fine-tuned on {record['images']} images with {record['noise']} noise: {how},"
+        f"# {for_markdown(Path(out).resolve().name)}", "",
+        f"The model {for_markdown(model_id(pipe))} fine-tuned on {record['images']} images with {record['noise']} noise: {how},"
         f" {said}, learning rate {settings['learning_rate']:g}. Loss of the last tenth of the steps on average:"
         f" {sum(losses[-max(len(losses) // 10, 1):]) / max(len(losses[-max(len(losses) // 10, 1):]), 1):.4f}.", "",
         "Settings, versions and the loss of every step are in `training.json`.", "",
@@ -175,7 +179,7 @@ def plain_code(out, pipe, record):
         "from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline"
         + (", UNet2DConditionModel" if full else ""),
         "from safetensors.torch import load_file" if style else "",
-        f'base, folder = "{base}", "{Path(out).resolve()}"',
+        f"base, folder = {base!r}, {str(Path(out).resolve())!r}",
         "pipe = StableDiffusionPipeline.from_pretrained(base, torch_dtype=torch.float32)",
         'pipe.unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=torch.float32)'
         if full else f'pipe.load_lora_weights(folder, weight_name="{LORA}")',

@@ -1,10 +1,10 @@
 """*Guidance strip*: a slider for the guidance weight, and what every method paints there, side by side."""
 
-import html
 
 import ipywidgets as widgets
 
 from ..errors import DislibError
+from ..escaping import for_html
 from ..figures.plots import image_grid
 from ..images.sheets import by_style
 from ..training.methods import METHODS
@@ -94,7 +94,7 @@ class GuidanceStrip(Panel):
         return f': "{prompt}"' if prompt else ""
 
     def _told(self):
-        return html.escape(f"w = {self.weight.value:g}, {self.style.value}{self._prompt()}")
+        return for_html(f"w = {self.weight.value:g}, {self.style.value}{self._prompt()}")
 
     def _build(self, style, weight):
         common = {"layout": widgets.Layout(width="420px"), "style": {"description_width": "110px"}}
@@ -111,7 +111,7 @@ class GuidanceStrip(Panel):
 
 
 def _cell(name, view):
-    words = caption(html.escape(label_of(name)), height="40px", width=f"{SIDE}px", margin="0")
+    words = caption(label_of(name), height="40px", width=f"{SIDE}px", margin="0")
     return widgets.VBox([view, words], layout=widgets.Layout(width=f"{SIDE + 10}px", margin="0 0 4px 0"))
 
 

@@ -4,7 +4,6 @@ Core ipywidgets only, of versions 7.7 (Colab) and 8 (JupyterLab 4) alike.
 """
 
 import asyncio
-import html
 import io
 import os
 import warnings
@@ -14,6 +13,7 @@ import ipywidgets as widgets
 from IPython.display import display
 
 from ..errors import DislibError, DislibWarning, shorten
+from ..escaping import for_html
 
 RIGHT, WRONG, CARE = "#00795a", "#c62828", "#b35900"  # told apart by colour-blind eyes, and never by colour alone
 
@@ -100,20 +100,26 @@ def png(image):
 
 
 def markup(content, *, bold=False):
-    """A caption in the page's own colour, readable on light and dark pages."""
+    """HTML as a caption in the page's own colour, readable on light and dark pages; a user's text goes through
+    `escaping.for_html` first."""
     weight = "600" if bold else "400"
     return f'<div style="line-height:1.45;font-weight:{weight};color:var(--jp-ui-font-color1)">{content}</div>'
 
 
-def caption(content, *, bold=False, **layout):
-    """`markup` as a widget; `layout` as for ipywidgets.Layout."""
-    return widgets.HTML(markup(content, bold=bold), layout=widgets.Layout(**layout))
+def caption(text, *, bold=False, **layout):
+    """Any text, not HTML, as a widget; `layout` as for ipywidgets.Layout."""
+    return widgets.HTML(markup(for_html(text), bold=bold), layout=widgets.Layout(**layout))
+
+
+def described(text):
+    """Any text as the description of a control, which ipywidgets 7 takes for HTML and 8 does not."""
+    return for_html(text) if widgets.__version__.startswith("7.") else str(text)
 
 
 def note(text, colour):
     """A message that stands out, read aloud by screen readers."""
     style = f"color:{colour};border-left:4px solid {colour};padding:2px 8px;margin:4px 0;line-height:1.4"
-    return f'<div role="alert" style="{style}">{html.escape(shorten(text, 400))}</div>'
+    return f'<div role="alert" style="{style}">{for_html(shorten(text, 400))}</div>'
 
 
 def beside(*children):

@@ -1,6 +1,5 @@
 """*Same latent*: guess which pictures of different prompts began with one and the same latent."""
 
-import html
 from dataclasses import dataclass
 
 import ipywidgets as widgets
@@ -160,7 +159,7 @@ class SameLatent(Panel):
         heads = [caption(f"latent {k + 1}", bold=True, width="140px", margin="0") for k in range(n_cols)]
         rows = [widgets.HBox([caption("", width="110px", margin="0"), *heads])]
         for prompt, row in zip(self.prompts, self.cards):
-            label = caption(html.escape(shorten(prompt)), width="110px", margin="36px 0 0 0")
+            label = caption(shorten(prompt), width="110px", margin="36px 0 0 0")
             rows.append(widgets.HBox([label, *(card.box for card in row)]))
         self.board.children = rows
 

@@ -11,7 +11,7 @@ from ..core.schedulers import make_scheduler
 from ..errors import DislibError, check_words
 from ..figures.plots import image_grid
 from ..files import digest_of
-from .panel import Panel, beside, caption, debounce, markup, picture, png
+from .panel import Panel, beside, caption, debounce, described, markup, picture, png
 
 PAUSE = 0.2  # seconds of rest before a picture is painted
 STARTS = ALL_STARTS[1:]  # those that hold something of the mixture
@@ -133,7 +133,7 @@ class StyleMixer(Panel):
         self.start = widgets.Dropdown(options=STARTS, value=start, description="Start", **common)
         self.of_mean, self.of_std = (
             {
-                name: widgets.FloatSlider(1.0, min=0, max=1, step=0.05, description=f"{part} {name}", **common)
+                name: widgets.FloatSlider(1.0, min=0, max=1, step=0.05, description=described(f"{part} {name}"), **common)
                 for name in self.priors
             }
             for part in "μσ"

@@ -1,6 +1,5 @@
 """*Which is closer?*: a blind vote on pairs of pictures, kept in a file at once, and a ranking at the end."""
 
-import html
 import re
 import time
 import zlib
@@ -9,10 +8,12 @@ from pathlib import Path
 import ipywidgets as widgets
 
 from ..errors import DislibError
+from ..escaping import for_html
 from ..evaluation.ranking import bradley_terry
 from ..evaluation.votes import LEFT, QUESTIONS, RIGHT, TIE, VoteFile, answer, known_methods, pairs
 from ..figures.curves import ranking_plot
 from ..figures.plots import image_grid, png_bytes
+from ..images.images import upright_rgb
 from ..images.sheets import by_style
 from .guidance_strip import label_of
 from .panel import Panel, beside, caption, markup, picture, png
@@ -142,7 +143,7 @@ class WhichIsCloser(Panel):
         ballot = self.left_over[0]
         words = f': "{ballot.prompt}"' if ballot.question == "prompt" else f" ({ballot.style})"
         title, pair = f"{BLIND[ballot.question]}{words}", self._pair(ballot)
-        examples = [image.convert("RGB").resize(pair[0].size) for image in self._examples(ballot)]
+        examples = [upright_rgb(image).resize(pair[0].size) for image in self._examples(ballot)]
         beside_them = f" and {len(examples)} of the style" if examples else ""
         told = f"{title} Two pictures, left and right{beside_them}; who made the two is told at the end of the vote."
         labels = ["Left", "Right", *["the style"] * len(examples)]
@@ -161,7 +162,7 @@ class WhichIsCloser(Panel):
         for view, image in zip(self.example_views, [*examples, *[None] * EXAMPLES]):
             view.layout.display = "none" if image is None else ""
             if image is not None:
-                view.value = png(image.convert("RGB").resize((EXAMPLE_SIDE, EXAMPLE_SIDE)))
+                view.value = png(upright_rgb(image).resize((EXAMPLE_SIDE, EXAMPLE_SIDE)))
         self.question.value = markup(_question(ballot, examples), bold=True)
         for view, image in zip(self.views, self._pair(ballot)):
             view.value = png(image)
@@ -199,8 +200,8 @@ class WhichIsCloser(Panel):
 
 def _question(ballot, examples):
     if ballot.question == "prompt":
-        return f"{ASKED['prompt']} “{html.escape(ballot.prompt)}”"
-    return ASKED["style"] if examples else f"Which picture is closer to the style “{html.escape(ballot.style)}”?"
+        return f"{ASKED['prompt']} “{for_html(ballot.prompt)}”"
+    return ASKED["style"] if examples else f"Which picture is closer to the style “{for_html(ballot.style)}”?"
 
 
 def _rows(sheet, methods):
@@ -217,6 +218,6 @@ def _figure(question, ranking):
 
 
 def _told(question, ranking):
-    names = ", ".join(html.escape(label_of(standing.method)) for standing in ranking)
+    names = ", ".join(for_html(label_of(standing.method)) for standing in ranking)
     votes = sum(standing.n for standing in ranking) // 2
     return f"{BLIND[question]} {votes} votes say, from first to last: {names}."
