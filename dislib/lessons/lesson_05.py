@@ -399,8 +399,8 @@ def ending_at(pipe, abar):
     root = math.sqrt(abar) + (root - root[-1]) * (root[0] - math.sqrt(abar)) / (root[0] - root[-1])
     kept = root.square()
     betas = 1 - torch.cat([kept[:1], kept[1:] / kept[:-1]])
-    config = {**pipe.scheduler.config, "trained_betas": betas.tolist(), "rescale_betas_zero_snr": False}
-    return DDIMScheduler.from_config(config, timestep_spacing="trailing")
+    options = {"trained_betas": betas.tolist(), "rescale_betas_zero_snr": False, "timestep_spacing": "trailing"}
+    return DDIMScheduler.from_config(pipe.scheduler.config, **options)
 
 
 # --- 7: which noise, and when -------------------------------------------------------------------------------------------

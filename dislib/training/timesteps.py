@@ -33,11 +33,10 @@ def style_friendly(abars, mean, std):
     values = log_snr(abars)
     edges = torch.cat([values[:1], (values[1:] + values[:-1]) / 2, values[-1:]])
     z = (edges - mean) / std
-    # The difference of two Phi is taken on the side where both are small, or digits would be lost.
+    # In logarithms, and on the side where both Phi are small, or far from the mean all digits would be lost.
     upper = z[:-1] + z[1:] > 0
-    tail = torch.where(upper, torch.special.ndtr(-z[1:]) - torch.special.ndtr(-z[:-1]),
-                       torch.special.ndtr(z[:-1]) - torch.special.ndtr(z[1:]))
-    return tail / tail.sum()
+    high, low = (torch.special.log_ndtr(torch.where(upper, -a, b)) for a, b in ((z[1:], z[:-1]), (z[:-1], z[1:])))
+    return torch.softmax(high + torch.log(-torch.expm1(low - high)), dim=0)
 
 
 def draw_timesteps(size, generator, chances=None, *, steps=1000):
