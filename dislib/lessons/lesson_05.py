@@ -108,7 +108,7 @@ def measure_more_of_mean(pair):
 def claim_matched_holds_more(matched, paper, mean):
     """Pictures from the matched start hold more of the style's mean than those from the paper's start.
 
-    Control: every other picture of the matched heap against its neighbour, another seed.
+    Control: the matched heap parted in two at random.
 
     Args:
         matched, paper: latents of finished pictures (n, 4, h, w), same seeds and prompts in one order.
@@ -122,9 +122,11 @@ def claim_matched_holds_more(matched, paper, mean):
 
 
 def _two_halves(values):
-    """Every other value, and those between them: two heaps that differ by chance alone."""
-    n = len(values) // 2 * 2
-    return values[:n:2], values[1:n:2]
+    """Neighbours parted into two heaps by the toss of a coin: they differ by chance alone, whatever their seeds do."""
+    pairs = np.array(values)[: len(values) // 2 * 2].reshape(-1, 2)
+    tossed = np.random.default_rng(0).random(len(pairs)) < 0.5
+    pairs[tossed] = pairs[tossed, ::-1]
+    return pairs[:, 0], pairs[:, 1]
 
 
 def measure_arrives(heap):
@@ -469,7 +471,7 @@ def measure_nearer(pair):
 def claim_nearer(ours, rival, images, *, names):
     """Pictures of one training are nearer to the style's colours and layout than those of another.
 
-    Control: every other one of our own pictures against its neighbour, another seed.
+    Control: our own pictures parted in two at random.
 
     Args:
         ours, rival: pictures of the same prompts and seeds, in one order.
