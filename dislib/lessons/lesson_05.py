@@ -123,7 +123,7 @@ def claim_matched_holds_more(matched, paper, mean):
 
 def _two_halves(values):
     """Neighbours parted into two heaps by the toss of a coin: they differ by chance alone, whatever their seeds do."""
-    pairs = np.array(values)[: len(values) // 2 * 2].reshape(-1, 2)
+    pairs = np.asarray(values)[: len(values) // 2 * 2].reshape(-1, 2).copy()
     tossed = np.random.default_rng(0).random(len(pairs)) < 0.5
     pairs[tossed] = pairs[tossed, ::-1]
     return pairs[:, 0], pairs[:, 1]

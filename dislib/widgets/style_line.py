@@ -32,7 +32,7 @@ class StyleLine(Panel):
         priors: from style to StylePrior, at least two.
         one, other: the ends at first; by default the first two styles.
         prompt, seed: what is painted, and from which noise.
-        kind: the start, see `StylePrior.start`.
+        start: "paper", "matched" or "leak", see `StylePrior.start`.
         pause: seconds of rest before a picture is painted; 0 paints at every change.
         on_error: see `Panel`.
 
@@ -42,7 +42,7 @@ class StyleLine(Panel):
     """
 
     def __init__(
-        self, pipe, priors, one=None, other=None, *, prompt="a red house in the meadow", seed=3, kind="leak",
+        self, pipe, priors, one=None, other=None, *, prompt="a red house in the meadow", seed=3, start="leak",
         pause=PAUSE, on_error=None,
     ):  # fmt: skip
         super().__init__(on_error)
@@ -53,7 +53,7 @@ class StyleLine(Panel):
         one, other = one or list(priors)[0], other or list(priors)[1]
         if missing := {one, other} - set(priors):
             raise DislibError(f"there is no prior of {', '.join(sorted(missing))}; there are {', '.join(priors)}")
-        self.pipe, self.priors, self.kind = pipe, priors, kind
+        self.pipe, self.priors, self.start = pipe, priors, start
         self._build(one, other, prompt, seed)
         self._draw_soon = debounce(pause, lambda: self.act(self.draw))
         self.draw()
@@ -61,7 +61,7 @@ class StyleLine(Panel):
     def draw(self):
         """Paint the picture of the present place, and decode its mean."""
         self.prior = along(*self._ends(), self.slider.value)
-        (self.image,) = paint(self.pipe, self.prompt_box.value, self.seed_box.value, [self.prior], self.kind)
+        (self.image,) = paint(self.pipe, self.prompt_box.value, self.seed_box.value, [self.prior], self.start)
         (self.ground,) = decode(self.pipe, self.prior.mean)
         self.view.value, self.ground_view.value = png(self.image), png(self.ground)
         self.told.value = markup(self.distances(), bold=True)
@@ -80,7 +80,7 @@ class StyleLine(Panel):
     def twin(self):
         """The whole line as a figure: pictures above, decoded means below."""
         line = [along(*self._ends(), t) for t in PLACES]
-        pictures = paint(self.pipe, self.prompt_box.value, self.seed_box.value, line, self.kind)
+        pictures = paint(self.pipe, self.prompt_box.value, self.seed_box.value, line, self.start)
         names = self.one_box.value, self.other_box.value
         return image_grid(
             [pictures, decode(self.pipe, torch.stack([prior.mean for prior in line]))],
