@@ -12,6 +12,8 @@ NUMBERS = (
     ("learning_rate", float, "default: what the model's card says, or else 1e-5, and 1e-4 for a LoRA"),
     ("lr_warmup_steps", int, "steps over which the rate rises (default 0)"),
     ("snr_gamma", float, "Min-SNR weights with this gamma, such as 5 (default: none)"),
+    ("log_snr_mean", float, "style-friendly SNR sampler: draw timesteps whose log-SNR is normal around this, such as -3"),
+    ("log_snr_std", float, "its standard deviation (default 2)"),
     ("max_grad_norm", float, "longest gradient (default 1)"),
     ("rank", int, "train a LoRA of this rank in place of all weights"),
     ("caption_dropout", float, "share of empty captions (default 0.1)"),

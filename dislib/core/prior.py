@@ -170,6 +170,29 @@ class StylePrior:
     def _dress(self, u):
         return self.mean + self.std * u
 
+    def log_prob(self, latents: torch.Tensor) -> torch.Tensor:
+        """log density of each latent (n, 4, h, w) under N(mu, diag(sigma^2)), in nats: float64 (n,)."""
+        off = (latents.double() - self.mean) / self.std
+        each = -0.5 * (off.square() + math.log(2 * math.pi)) - self.std.double().log()
+        return each.flatten(1).sum(1)
+
+    def resized(self, height: int, width: int) -> StylePrior:
+        """This prior for latents of another size or aspect: mu and sigma as pictures, scaled bilinearly.
+
+        Their values stay, their positions move. What cannot be known is how the VAE would have encoded the style at
+        that size: a line of one latent's width has another width there. Compute the prior anew where you can.
+
+        Raises:
+            PriorError: no such size.
+        """
+        if min(height, width) < 1:
+            raise PriorError(f"latents of {height} x {width} do not exist")
+        both = torch.stack([self.mean, self.std])
+        options = {"mode": "bilinear", "antialias": True, "align_corners": False}
+        mean, std = torch.nn.functional.interpolate(both, size=(height, width), **options)
+        meta = {k: v for k, v in self.meta.items() if k not in ("image_size", "images_sha256")}
+        return StylePrior(mean, std.clamp(min=STD_FLOOR), {**meta, "resized from": list(self.shape)})
+
     def save(self, path: str | os.PathLike) -> None:
         """Write `mean`, `std` (float32) and the metadata to a .safetensors file, atomically."""
         path = check_output_file(path, suffix=".safetensors")

@@ -128,10 +128,12 @@ class Generation:
         z = self.z_T(rows) * latent_scale(scheduler, self.steps)
         embeds = torch.cat([embed(prompt) for _, prompt, _ in rows])
         empty = torch.cat([embed(self.negative or "")] * len(rows)) if self.guidance > 1 else None
+        height, width = (side * pipe.vae_scale_factor for side in z.shape[-2:])
         with scheduler_of(pipe, scheduler):
             z = pipe(
                 prompt_embeds=embeds, negative_prompt_embeds=empty, latents=z.to(embeds.dtype),
                 guidance_scale=self.guidance, num_inference_steps=self.steps, output_type="latent",
+                height=height, width=width,
             ).images
         if not torch.isfinite(z).all():
             raise SamplerError(

@@ -4,6 +4,7 @@ import torch
 
 from ..core.prior import StylePrior
 from .examples import seeded
+from .timesteps import draw_timesteps
 
 NOISES = ("white", "offset")
 
@@ -67,15 +68,16 @@ def noise_loss(unet, schedule, z, eps, t, context, *, snr_gamma=None):
     return error * snr.clamp(max=snr_gamma) / snr
 
 
-def draw_batch(examples, size, step, noise, settings, *, timesteps=1000, stream=0):
+def draw_batch(examples, size, step, noise, settings, *, timesteps=1000, chances=None, stream=0):
     """(z, eps, t, context) of one step: `size` examples, drawn from the seed, the step and the stream alone.
 
-    `timesteps` is the schedule's `num_train_timesteps`.
+    `timesteps` is the schedule's `num_train_timesteps`; `chances (timesteps,)` are those of `timesteps.style_friendly`,
+    or None to draw all alike.
     """
     random = seeded(settings.seed, stream, step)
     flips, dropped = (torch.rand(size, generator=random) < share for share in (0.5, settings.caption_dropout))
     rows = torch.arange((step - 1) * size, step * size)
     z, context = examples.batch(rows, seed=settings.seed, flips=flips, dropped=dropped)
-    t = torch.randint(timesteps, (size,), generator=random)
+    t = draw_timesteps(size, random, chances, steps=timesteps)
     u, constants = torch.randn(z.shape, generator=random), torch.randn(size, z.shape[1], 1, 1, generator=random)
     return z, draw_noise(noise, u, constants, settings.noise_offset), t, context

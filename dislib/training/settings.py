@@ -36,6 +36,9 @@ class Settings:
         lr_scheduler: "constant", "linear", "cosine", ... (`diffusers.optimization.get_scheduler`).
         lr_warmup_steps: steps over which the rate rises from 0.
         snr_gamma: Min-SNR weights (Hang et al. 2023) with this gamma; None for none.
+        log_snr_mean: draw the timesteps so that log(abar / (1 - abar)) is normal around this (the style-friendly SNR
+            sampler, Choi and others 2024: see `timesteps.style_friendly`); None draws all timesteps alike.
+        log_snr_std: its standard deviation.
         use_8bit_adam: AdamW with 8-bit states (bitsandbytes): 4 GB less for Stable Diffusion.
         adam_beta1, adam_beta2, adam_weight_decay, adam_epsilon: of AdamW.
         use_ema: keep an exponential moving average of the weights, which becomes the result.
@@ -66,6 +69,8 @@ class Settings:
     lr_scheduler: str = "constant"
     lr_warmup_steps: int = 0
     snr_gamma: float | None = None
+    log_snr_mean: float | None = None
+    log_snr_std: float = 2.0
     use_8bit_adam: bool = False
     adam_beta1: float = 0.9
     adam_beta2: float = 0.999
@@ -99,7 +104,10 @@ class Settings:
         for name in ("learning_rate", "snr_gamma"):
             if getattr(self, name) is not None:
                 self._number(name, 0, math.inf, above=True)
-        self._number("max_grad_norm", 0, math.inf, above=True)
+        if self.log_snr_mean is not None:
+            self._number("log_snr_mean", -50, 50)
+        for name in ("max_grad_norm", "log_snr_std"):
+            self._number(name, 0, math.inf, above=True)
         self._number("caption_dropout", 0, 1)
         self._number("prior_loss_weight", 0, math.inf)
         if self.mixed_precision not in (None, *PRECISIONS):
@@ -135,6 +143,8 @@ class Settings:
             fixed -= {"max_train_steps"}  # a longer run begins as the shorter one did
         if self.rank is None:
             fixed -= {"lora_targets"}
+        if self.log_snr_mean is None:
+            fixed -= {"log_snr_std"}
         return sorted(name for name in fixed if mine[name] != theirs.get(name))
 
 

@@ -12,6 +12,7 @@ from . import checkpoints
 from .lora_support import torchao_put_aside
 from .objective import draw_batch, noise_loss, prior_of
 from .settings import build_optimizer
+from .timesteps import style_friendly
 
 
 class Trainer:
@@ -23,6 +24,10 @@ class Trainer:
         self.accelerator = accelerator(pipe, settings, out)
         self.batch_size = self.accelerator.num_processes * settings.train_batch_size
         self.batch_size *= settings.gradient_accumulation_steps
+        self.chances = None
+        if settings.log_snr_mean is not None:
+            abars = pipe.scheduler.alphas_cumprod
+            self.chances = style_friendly(abars, settings.log_snr_mean, settings.log_snr_std)
 
     def __enter__(self):
         from diffusers.optimization import get_scheduler
@@ -84,7 +89,7 @@ class Trainer:
 
     def _draw(self, step):
         """The batch of this step for all processes, [(batch, weight of its loss)], drawn from (seed, step) alone."""
-        options = {"timesteps": self.pipe.scheduler.config.num_train_timesteps}
+        options = {"timesteps": self.pipe.scheduler.config.num_train_timesteps, "chances": self.chances}
         draws = [(draw_batch(self.examples, self.batch_size, step, self.noise, self.settings, **options), 1.0)]
         if self.preserve:
             kept = draw_batch(self.preserve, self.batch_size, step, "white", self.settings, stream=1, **options)

@@ -2,7 +2,8 @@
 
 *Same latent*, a guessing game; *Paint the latent*, sliders on the initial latent; *Forward process*, a picture on its
 way into white and into style noise; *Style mixer*, weights for the mean and the spread of several priors; *Guidance
-strip*, all methods at one guidance weight; *FID liar*, FID of N faultless pictures; *Which is closer?*, a blind vote.
+strip*, all methods at one guidance weight; *FID liar*, FID of N faultless pictures; *Which is closer?*, a blind vote;
+*From style to style*, a slider along the Wasserstein line between two priors.
 
 Whatever they compute is a plain function; callbacks only call it.
 """
@@ -12,6 +13,7 @@ from .forward_process import ForwardProcess
 from .guidance_strip import GuidanceStrip
 from .paint_latent import PaintTheLatent
 from .same_latent import SameLatent
+from .style_line import StyleLine
 from .style_mixer import StyleMixer
 from .vote import WhichIsCloser
 
@@ -21,6 +23,7 @@ __all__ = [
     "GuidanceStrip",
     "PaintTheLatent",
     "SameLatent",
+    "StyleLine",
     "StyleMixer",
     "WhichIsCloser",
 ]
