@@ -115,9 +115,9 @@ class Bench:
         """Picture i shows prompt i from seed i."""
         seeds, shape = range(len(self.prompts)), latent_shape(self.painter)
         scheduler = make_scheduler(self.painter)
-        z_T = white_noise(seeds, shape) if start == "white" else prior.start(seeds, kind=start, scheduler=scheduler)
+        z_T = white_noise(seeds, shape) if start == "white" else prior.start(seeds, start, scheduler=scheduler)
         batch = len(self.prompts) if self.painter.device.type == "cuda" else 16
-        made = generate(self.painter, self.prompts, [0], start=z_T, guidance=GUIDANCE, batch_size=batch)
+        made = generate(self.painter, self.prompts, [0], latents=z_T, guidance=GUIDANCE, batch_size=batch)
         return [sample.image for some in made for sample in some]
 
 

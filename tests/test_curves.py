@@ -1,7 +1,7 @@
 """The figures of an evaluation: what they show, and what they refuse."""
 
-import json
 import io
+import json
 
 import numpy as np
 import pytest

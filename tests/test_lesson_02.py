@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dislib import StylePrior, data_dir, decode, encode, generate, load_pipeline
+from dislib import StylePrior, data_dir, decode, encode, load_pipeline, paint
 from dislib.images.images import list_images, load_image
 from dislib.lessons.lesson_02 import (
     claim_band_in_mean,
@@ -37,11 +37,8 @@ def priors(pipe):
 def painted(pipe, priors):
     """From start to rows of prompts, columns of seeds."""
 
-    def paint(**options):
-        samples = [s.image for batch in generate(pipe, PROMPTS, [0, 1], **options) for s in batch]
-        return [samples[i : i + 2] for i in range(0, len(samples), 2)]
-
-    return {"white": paint(), **{kind: paint(start=priors["sketch"], kind=kind) for kind in ("leak", "paper")}}
+    starts = ("white", "leak", "paper")
+    return {start: paint(pipe, PROMPTS, [0, 1], prior=priors["sketch"], start=start) for start in starts}
 
 
 @pytest.mark.parametrize("style", STYLES)

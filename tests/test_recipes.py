@@ -210,7 +210,7 @@ def test_the_judges_labels_leave_out_what_is_not_shown():
 
 def test_damage_keeps_the_picture_and_each_kind_shows_its_own_mark():
     torch.manual_seed(0)
-    clean = torch.from_numpy(np.stack([np.asarray(paint(pictures.scene(i), "sketch")) for i in range(8)])).permute(0, 3, 1, 2) / 127.5 - 1
+    clean = vae.to_tensor([np.asarray(paint(pictures.scene(i), "sketch")) for i in range(8)])
     worn, kinds = judge.damaged(clean)
     names = [judge.DAMAGE[k] for k in kinds]
     assert worn.shape == clean.shape and names == ["blurred", "broken", "bent", "tinted"] * 2

@@ -149,6 +149,19 @@ def upright_rgb(image):
     return _to_rgb(turned, unsigned=_is_unsigned(image))
 
 
+def as_picture(image, index):
+    """A PIL picture, turned and made RGB as files are, or a uint8 array `(h, w, 3)`; `index` is for the error message."""
+    if isinstance(image, Image.Image):
+        return numbered(index, upright_rgb, image)
+    array = np.asarray(image)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
+        # CLIP's processor divides by 255: floats in [0, 1] would silently become a nearly black picture.
+        raise ImageError(
+            f"image {index} is {array.dtype} of shape {array.shape}; pass PIL pictures or uint8 arrays (h, w, 3)"
+        )
+    return Image.fromarray(array)
+
+
 # --- images ---------------------------------------------------------------------------------------------------
 
 

@@ -234,7 +234,7 @@ def check_darker(before, after, *, by=15.0):
     if change <= -by:
         return right(f"The mean lightness L* fell by {-change:.0f}, and the prompt never said so.")
     if abs(change) < 1:
-        return wrong("The picture is as light as before: is your latent handed on as `start=`?")
+        return wrong("The picture is as light as before: is your latent handed on as `latents=`?")
     if change > 0:
         return wrong(f"The picture became lighter, by {change:.0f} in L*: try the other sign, or another channel.")
     return wrong(f"L* fell by {-change:.0f}; {by:.0f} is asked for. Push harder, or in more than one channel.")
