@@ -8,53 +8,44 @@ from ..core.gaussian import share_of
 from ..core.pipeline import separate
 from ..core.prior import first_timestep
 from ..errors import DislibError
+from ..evaluation.judge import load_judge
 from ..evaluation.learning import races, read_learning
 from ..evaluation.table import read_results
 from ..figures.learning_curves import learning_figure, parts_figure
 from ..figures.plots import bars, curve
-from ..images.looks import mean_lab, rgb_to_lab, thumbnails
+from ..images.looks import mean_lab
 from ..images.sheets import read_sheet
 from ..training.methods import METHODS
 from ..training.objective import draw_noise, noise_loss
 from .changes import weight_changes
-from .claim import _above, _below, _palette, _rms
+from .claim import BY_COIN, DRAWS, SWAPPED, check, dealt, more_than, nearer, style_distance, swapped
 from .denoising import AT, denoise
 from .exercise import as_array, close, right, still_open, wrong
-from .lesson_02 import claim_prompt_survives
+from .lesson_02 import claim_prompt_survives, claim_things_are_told
 from .live import Film, together
 
 
-def claim_nearer_to_style(ours, rival, images, *, names=("style noise", "white noise"), draws=200):
-    """One heap of pictures is nearer to a style's colours and layout than another.
+def claim_nearer_to_style(ours, rival, images, *, names=("style noise", "white noise"), look="colour"):
+    """One heap of pictures is nearer to a style than another, in its colours and layout, or in its drawing.
 
-    Distance of mean 8 x 8 thumbnails in L*a*b*, rms over positions. Value: from our pictures to the style. Threshold:
-    the least that the rival's pictures reach when they are resampled. Control: the rival's pictures as they are.
+    The value is how much nearer, see `claim.nearer`. The threshold is what chance reaches once in a hundred times when a
+    coin decides in each pair who is who; the control is one such toss.
 
     Args:
-        ours, rival: pictures of the same prompts and seeds.
+        ours, rival: pictures of the same prompts and seeds, at least 8.
         images: pictures of the style.
         names: what ours and the rival are called.
-        draws: how often the rival's pictures are drawn again, with replacement.
+        look: "colour" (nearly told by a start that has the style's mean) or "drawing" (without any colour).
     """
-    if len(ours) != len(rival) or len(ours) < 4:
-        raise DislibError(f"{len(ours)} pictures against {len(rival)}; give as many of both, at least 4")
-    style, looks = _palette(images), rgb_to_lab(thumbnails(rival))
-    rng = np.random.default_rng(0)
-    again = [_rms(looks[rng.integers(len(looks), size=len(looks))].mean(axis=0) - style) for _ in range(draws)]
-    value, control = _rms(_palette(ours) - style), _rms(looks.mean(axis=0) - style)
-    text = (
-        f"The mean picture of {len(ours)} by {names[0]} is {value:.1f} away from the style's own (L*a*b*); of as many by"
-        f" {names[1]}, {control:.1f}, and {min(again):.1f} at the least when they are resampled."
-    )
-    return _below(f"Nearer to the style: {names[0]}", value, float(min(again)), control, text)
+    return nearer(ours, rival, images, names=names, look=look)
 
 
 def claim_colour_hangs_on_seed(grid, free, images):
     """In one heap of pictures the colour hangs on the seed, more than in another.
 
-    Value: how far the mean colours (L*a*b*) of a prompt's pictures lie apart from seed to seed (std, rms over
-    prompts). Threshold: the same in the other heap, for the prompt where it is largest. Control: the other heap's, rms
-    over prompts.
+    Value: how far the mean colours (L*a*b*) of a prompt's pictures lie apart from seed to seed (std, rms over prompts),
+    over the same in the other heap. Threshold: the ratio that chance reaches once in a hundred times when a coin decides
+    for each prompt and seed who is who. Control: one such toss.
 
     Args:
         grid, free: rows of prompts, columns of seeds, PIL pictures; at least two of both. `free` is the other heap.
@@ -62,40 +53,55 @@ def claim_colour_hangs_on_seed(grid, free, images):
     """
     if len(grid) < 2 or len(grid[0]) < 2:
         raise DislibError(f"{len(grid)} prompts with {len(grid[0])} seeds; give at least two of both")
-    ours, theirs = (np.array([_spread(mean_lab(row)) for row in rows]) for rows in (grid, free))
-    value, control = (float(np.sqrt(np.mean(spreads**2))) for spreads in (ours, theirs))
+    heaps = [np.concatenate([_centred(mean_lab(row)) for row in rows]) for rows in (grid, free)]
+    ours, theirs = (_spread(colours, len(grid)) for colours in heaps)
     text = (
-        f"From one seed to the next, the mean colour of a prompt's pictures changes by {value:.1f} (L*a*b*); in the other"
-        f" heap by {control:.1f}, and by {theirs.max():.1f} at most. The style's own pictures differ by"
-        f" {_spread(mean_lab(images)):.1f}."
+        f"From one seed to the next, the mean colour of a prompt's pictures changes by {ours:.1f} (units of L*a*b*); in the"
+        f" other heap by {theirs:.1f}. That is {{value}} times as much. The style's own pictures differ by"
+        f" {_spread(_centred(mean_lab(images)), 1):.1f}."
     )
-    return _above("The colour hangs on the seed", value, float(theirs.max()), control, text)
+    ratio = lambda ours, theirs: _spread(ours, len(grid)) / max(_spread(theirs, len(grid)), 1e-12)
+    return check(
+        "The colour hangs on the seed", lambda ours, theirs: more_than(ratio, ours, theirs), heaps,
+        swapped(*heaps, np.random.default_rng([0, 1])), text=text, against=SWAPPED, why=BY_COIN, unit="{:.2f}",
+    )  # fmt: skip
 
 
-def _spread(colours):
-    """Standard deviation of colours `(n, 3)` as a distance."""
-    return float(np.sqrt(colours.var(axis=0, ddof=1).sum()))
+def _centred(colours):
+    return colours - colours.mean(axis=0)
 
 
-def claim_own_leak(z_T, start, mean, *, draws=200):
+def _spread(centred, prompts):
+    """Standard deviation within the prompts of colours `(n, 3)`, each prompt's mean taken away, as a distance."""
+    return float(np.sqrt((centred**2).sum() / (len(centred) - prompts)))
+
+
+def claim_own_leak(z_T, start, mean, *, control=None, draws=DRAWS):
     """At the last timestep, training shows more of the style's mean than a start has.
 
-    Share of mu in a heap of latents: <their mean, mu> / <mu, mu>. Value: of the z_T of training. Threshold: the
-    largest when the starts are resampled. Control: of the starts as they are.
+    Share of mu in a heap of latents: <their mean, mu> / <mu, mu>. Value: how much more of it the z_T of training have.
+    Threshold: what is reached once in a hundred times when both heaps are dealt out anew. Control: another start, such
+    as the matched one, or one such deal.
 
     Args:
         z_T: noisy latents of training at the last timestep `(n, c, h, w)`, made with style noise.
         start: latents that sampling would start from `(n, c, h, w)`.
         mean: mu `(c, h, w)`.
+        control: latents of a start that has as much of the mean as training has.
     """
-    value, shares = float(np.mean(_shares(z_T, mean))), _shares(start, mean)
-    rng = np.random.default_rng(0)
-    again = [shares[rng.integers(len(shares), size=len(shares))].mean() for _ in range(draws)]
+    seen, had = _shares(z_T, mean), _shares(start, mean)
+    other = dealt(seen, had, np.random.default_rng([0, 1])) if control is None else (seen, _shares(control, mean))
     text = (
-        f"On average the z_T of training holds {value:.3f} times the style's mean; the start holds {shares.mean():.3f}"
-        f" times, and {max(again):.3f} at most when it is resampled."
+        f"On average the z_T of training hold {seen.mean():.3f} times the style's mean, the start holds {had.mean():.3f}"
+        " times: {value} more."
     )
-    return _above("Training saw more of the mean than the start has", value, float(max(again)), shares.mean(), text)
+    more = lambda ours, rival: float(np.mean(ours) - np.mean(rival))
+    return check(
+        "Training saw more of the mean than the start has", lambda a, b: more_than(more, a, b, mix=dealt, draws=draws),
+        (seen, had), other, text=text, unit="{:.3f}",
+        against="with both heaps dealt out anew" if control is None else "with the other start",
+        why="chance gets there once in a hundred times, when both heaps are dealt out anew",
+    )  # fmt: skip
 
 
 def _shares(latents, mean):
