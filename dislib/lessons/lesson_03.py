@@ -18,11 +18,12 @@ from ..images.sheets import read_sheet
 from ..training.methods import METHODS
 from ..training.objective import draw_noise, noise_loss
 from .changes import weight_changes
-from .claim import BY_COIN, DRAWS, SWAPPED, check, dealt, more_than, nearer, style_distance, swapped
+from .claim import DRAWS, above, chance, check, dealt, more_than, nearer, style_distance
 from .denoising import AT, denoise
 from .exercise import as_array, close, right, still_open, wrong
 from .lesson_02 import claim_prompt_survives, claim_things_are_told
 from .live import Film, together
+from .seed_share import shuffle_pairing
 
 
 def claim_nearer_to_style(ours, rival, images, *, names=("style noise", "white noise"), look="colour"):
@@ -40,40 +41,44 @@ def claim_nearer_to_style(ours, rival, images, *, names=("style noise", "white n
     return nearer(ours, rival, images, names=names, look=look)
 
 
-def claim_colour_hangs_on_seed(grid, free, images):
-    """In one heap of pictures the colour hangs on the seed, more than in another.
+def claim_colour_hangs_on_seed(grid, free, images, *, draws=DRAWS):
+    """In one heap of pictures the colour hangs on the seed; in another it does not.
 
-    Value: how far the mean colours (L*a*b*) of a prompt's pictures lie apart from seed to seed (std, rms over prompts),
-    over the same in the other heap. Threshold: the ratio that chance reaches once in a hundred times when a coin decides
-    for each prompt and seed who is who. Control: one such toss.
+    Value: how far the seeds' mean colours lie apart (std in L*a*b*, each prompt's own mean taken away). Threshold: twice
+    as far as the style's own pictures lie apart, or what is reached once in a hundred times with the pictures of each
+    prompt dealt to the seeds at random, if that is more. Control: the other heap.
 
     Args:
-        grid, free: rows of prompts, columns of seeds, PIL pictures; at least two of both. `free` is the other heap.
+        grid, free: rows of prompts, columns of seeds, PIL pictures; at least two prompts and three seeds. `free` is the
+            other heap.
         images: pictures of the style, to compare with: they have no seeds.
     """
-    if len(grid) < 2 or len(grid[0]) < 2:
-        raise DislibError(f"{len(grid)} prompts with {len(grid[0])} seeds; give at least two of both")
-    heaps = [np.concatenate([_centred(mean_lab(row)) for row in rows]) for rows in (grid, free)]
-    ours, theirs = (_spread(colours, len(grid)) for colours in heaps)
+    if len(grid) < 2 or len(grid[0]) < 3:
+        raise DislibError(f"{len(grid)} prompts with {len(grid[0])} seeds; give at least two prompts and three seeds")
+    own = _spread(mean_lab(images))
+    heaps = [np.stack([mean_lab(row) for row in rows]) for rows in (grid, free)]
     text = (
-        f"From one seed to the next, the mean colour of a prompt's pictures changes by {ours:.1f} (units of L*a*b*); in the"
-        f" other heap by {theirs:.1f}. That is {{value}} times as much. The style's own pictures differ by"
-        f" {_spread(_centred(mean_lab(images)), 1):.1f}."
+        f"From one seed to the next, the mean colour changes by {{value}} (units of L*a*b*, over {len(grid)} prompts). The"
+        f" style's own pictures differ by {own:.1f}."
     )
-    ratio = lambda ours, theirs: _spread(ours, len(grid)) / max(_spread(theirs, len(grid)), 1e-12)
     return check(
-        "The colour hangs on the seed", lambda ours, theirs: more_than(ratio, ours, theirs), heaps,
-        swapped(*heaps, np.random.default_rng([0, 1])), text=text, against=SWAPPED, why=BY_COIN, unit="{:.2f}",
+        "The colour hangs on the seed", lambda colours: _seeds_apart(colours, 2 * own, draws), heaps[:1], heaps[1:],
+        text=text, against="in the other heap", unit="{:.1f}",
+        why="twice what the style's own pictures do, or what pictures dealt to the seeds at random reach once in a hundred"
+        " times if that is more",
     )  # fmt: skip
 
 
-def _centred(colours):
-    return colours - colours.mean(axis=0)
+def _seeds_apart(colours, least, draws):
+    """`colours (prompts, seeds, 3)`."""
+    colours, rng = colours - colours.mean(axis=1, keepdims=True), np.random.default_rng(0)
+    shuffled = [_spread(shuffle_pairing(colours, rng).mean(axis=0)) for _ in range(draws)]
+    return above(_spread(colours.mean(axis=0)), max(least, chance(shuffled)))
 
 
-def _spread(centred, prompts):
-    """Standard deviation within the prompts of colours `(n, 3)`, each prompt's mean taken away, as a distance."""
-    return float(np.sqrt((centred**2).sum() / (len(centred) - prompts)))
+def _spread(colours):
+    """Standard deviation of colours `(n, 3)` as a distance."""
+    return float(np.sqrt(colours.var(axis=0, ddof=1).sum()))
 
 
 def claim_own_leak(z_T, start, mean, *, control=None, draws=DRAWS):

@@ -260,7 +260,7 @@ def claim_too_large(reference, *, n=25, metric="fid", control="kid", draws=50, s
     found = {name: _of_sets(reference, n, name, draws, seed) for name in (metric, control)}
     return check(
         f"Of {n} faultless pictures, {metric.upper()} is too large", _too_often_above, (found[metric],), (found[control],),
-        text=f"Of {draws} sets of {n} fresh pictures of the style, {metric.upper()} puts {{value}} farther off than the truth, 0.",
+        text=f"Of {draws} sets of {n} fresh pictures of the style, {metric.upper()} puts {{value}} above the truth, 0.",
         against=f"by {control.upper()}, on the same sets", unit="{:.0%}",
         why="a metric that is too large as often as too small gets there once in a hundred times",
     )  # fmt: skip
