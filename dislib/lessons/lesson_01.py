@@ -10,7 +10,7 @@ from ..figures.plots import bars, curve
 from ..images.images import prepare_image
 from ..images.looks import MEASURES, centroids, horizons, mean_lab, measure_grid, thumbnails
 from .claim import DRAWS, VISIBLE, _grid, above, below, chance, check
-from .exercise import as_array, right, still_open, wrong
+from .exercise import as_array, call, right, still_open, wrong
 from .seed_share import name_the_seed, seed_share, shuffle_pairing, variance_shares
 
 
@@ -188,31 +188,47 @@ def claim_readable_leak(latents, *, sqrt_abar):
 
 def check_pairing(answer, truth):
     """Exercise 2: `answer[i]` is the seed the reader gives to picture i, `truth[i]` the right one."""
-    truth, answer = list(truth), [] if answer is None or answer is Ellipsis else list(answer)
-    if not answer or Ellipsis in answer:
-        return still_open(f"Write a list of {len(truth)} seeds, one for each picture in order.")
-    if len(answer) != len(truth):
-        return wrong(f"{len(answer)} seeds for {len(truth)} pictures; give one for each.")
-    if unknown := [seed for seed in answer if seed not in truth]:
-        return wrong(f"There is no seed {unknown[0]!r} here; the seeds are {sorted(truth)}.")
+    truth = np.asarray(truth).tolist()
+    answer, verdict = _as_seeds(answer, truth)
+    if verdict is not None:
+        return verdict
     hits = sum(a == b for a, b in zip(answer, truth))
     if hits == len(truth):
         return right(f"All {hits}. Nothing but the starting noise links these pictures to the portraits.")
+    if answer == sorted(truth):
+        return wrong("These are the seeds in their order, but the pictures are not in it: guess each one by its look.")
+    if [truth.index(k) for k in answer] == sorted(truth) or all(answer[seed] == k for k, seed in enumerate(truth)):
+        return wrong("The other way round: the first number is the seed of picture A, not the picture that seed 0 made.")
     twice = sorted(seed for seed in set(answer) if answer.count(seed) > 1)
     hint = f" Seed {twice[0]} is named more than once, but each has one picture." if twice else ""
     return wrong(f"{hits} of {len(truth)} are right; blind guessing gets 1 on average.{hint}")
+
+
+def _as_seeds(answer, truth):
+    """(the answer as a list of whole numbers, None), or (None, verdict)."""
+    if answer is None or answer is Ellipsis:
+        return None, still_open(f"Write a list of {len(truth)} seeds, one for each picture in order.")
+    if isinstance(answer, str) or not hasattr(answer, "__iter__"):
+        return None, wrong(f"A list of {len(truth)} seeds is asked for, such as [3, 0, ...], got {answer!r}.")
+    answer = [seed.item() if hasattr(seed, "item") else seed for seed in answer]
+    if not answer or Ellipsis in answer:
+        return None, still_open(f"Write a list of {len(truth)} seeds, one for each picture in order.")
+    if len(answer) != len(truth):
+        return None, wrong(f"{len(answer)} seeds for {len(truth)} pictures; give one for each.")
+    if text := [seed for seed in answer if isinstance(seed, str)]:
+        return None, wrong(f"There is no seed {text[0]!r} here: write numbers without quotation marks.")
+    if unknown := [seed for seed in answer if seed not in truth]:
+        return None, wrong(f"There is no seed {unknown[0]!r} here; the seeds are {sorted(truth)}.")
+    return answer, None
 
 
 def check_seed_share(function):
     """Exercise 1: `function(values)` takes measurements (prompts, seeds) and returns the seed's share."""
     rng = np.random.default_rng(0)
     values = 3 * rng.normal(size=(6, 1)) + rng.normal(size=(1, 4)) + rng.normal(size=(6, 4)) + 5
-    try:
-        found = function(values.copy())
-    except Exception as error:  # a reader's function may raise anything
-        return wrong(f"Your function stopped with {type(error).__name__}: {error}")
-    if found is None or found is Ellipsis:
-        return still_open("Your function returns nothing yet.")
+    found, verdict = call(function, values.copy())
+    if verdict is not None:
+        return verdict
     number = as_array(found)
     if number is None or number.size != 1:
         kind = f"a {type(found).__name__}" if number is None else f"an array of shape {number.shape}"
@@ -242,17 +258,24 @@ def _share_verdict(found, values):
                  + (near or ["Take away each prompt's mean; then: variance of the seeds' means over all variance."])[0])
 
 
-def check_darker(before, after, *, by=15.0):
-    """Exercise 3: the PIL picture `after` is darker than `before` by at least `by` in mean L*."""
-    from ..images.looks import mean_lab
+def check_darker(before, after, push=None, *, by=15.0):
+    """Exercise 3: the PIL picture `after` is darker than `before` by at least `by` in mean L*.
 
-    if after is None or after is Ellipsis:
+    Args:
+        before, after: two pictures; the first is from the untouched latent.
+        push: what was added to the channels; zeros mean that the exercise is open.
+    """
+    if after is None or after is Ellipsis or (push is not None and not np.any(np.asarray(push, dtype=np.float64))):
         return still_open("Add something to the initial latent, and generate.")
     change = float((mean_lab([after]) - mean_lab([before]))[0, 0])
     if change <= -by:
         return right(f"The mean lightness L* fell by {-change:.0f}, and the prompt never said so.")
+    if np.array_equal(np.asarray(before), np.asarray(after)):
+        return wrong("The picture is the very same: is your latent handed on as the start?")
     if abs(change) < 1:
-        return wrong("The picture is as light as before: is your latent handed on as `start=`?")
+        return wrong("The picture has changed, but is as light as before: another channel may do more.")
+    if change >= by:
+        return wrong(f"The picture became lighter, by {change:.0f} in L*: that is the right channel, with the wrong sign.")
     if change > 0:
         return wrong(f"The picture became lighter, by {change:.0f} in L*: try the other sign, or another channel.")
     return wrong(f"L* fell by {-change:.0f}; {by:.0f} is asked for. Push harder, or in more than one channel.")

@@ -14,7 +14,7 @@ from ..figures.plots import bars, curve, latent_maps
 from ..images.looks import measure_grid, rgb_to_lab
 from ..world import THINGS
 from .claim import DRAWS, RATE, VISIBLE, _palette, above, below, chance, check, nearer, style_distance
-from .exercise import as_array, close, right, still_open, wrong
+from .exercise import as_array, call, close, right, still_open, wrong
 from .seed_share import shuffle_pairing
 
 
@@ -265,8 +265,15 @@ def check_prior_by_hand(mean, std, latents):
 def _mean_mistake(mean, z):
     if close(mean, z.mean(axis=0)):
         return None
-    if close(mean, np.median(z, axis=0)):
-        return "That is the median; the prior takes the mean."
+    mistakes = {
+        "That is the median; the prior takes the mean.": np.median(z, axis=0),
+        "That is the sum; divide by the number of pictures.": z.sum(axis=0),
+        "That is sigma: have the two changed places?": z.std(axis=0, ddof=1),
+        "That is one picture's latent; average over all of them.": z[0],
+    }
+    for text, answer in mistakes.items():
+        if close(mean, answer):
+            return text
     return "The mean has the right shape but other values: is it the mean over all pictures of `latents`?"
 
 
@@ -285,27 +292,52 @@ def _std_mistake(std, z):
 
 
 def check_how_many(for_mean, for_std):
-    """Exercise 2: pictures for a standard error of mu of 5 % of sigma (400), and of sigma of 10 % (51)."""
+    """Exercise 3: pictures for a standard error of mu of 5 % of sigma (400), and of sigma of 10 % (51).
+
+    Whole pictures, and enough of them: 399 miss the mark by a hair, and are told so.
+    """
     if for_mean in (None, Ellipsis) or for_std in (None, Ellipsis):
         return still_open("Put your two numbers in place of the dots.")
     try:
         for_mean, for_std = float(for_mean), float(for_std)
     except (TypeError, ValueError):
         return wrong("Two numbers are asked for.")
-    if for_mean == 20:
-        return wrong("20 = 1 / 0.05, but the error falls with the *square root* of n.")
-    if not 399 <= for_mean <= 401:
-        return wrong("Not `for_mean` yet: solve 1 / sqrt(n) = 0.05 for n.")
-    if for_std == 100:
-        return wrong("100 is right for the mean. Sigma's relative error is 1 / sqrt(2 (n - 1)): note the 2.")
-    if not 50 <= for_std <= 52:
-        return wrong("`for_mean` is right. Now solve 1 / sqrt(2 (n - 1)) = 0.10 for n.")
+    for name, value, least, mistakes in (
+        ("for_mean", for_mean, 400, _MEAN_MISTAKES), ("for_std", for_std, 51, _STD_MISTAKES)
+    ):  # fmt: skip
+        if value == least:
+            continue
+        if text := mistakes.get(round(value, 6)):
+            return wrong(text)
+        if least - 1.5 < value < least:
+            return wrong(f"`{name}` is nearly right: with {value:g} pictures the error is still above the mark. Count on.")
+        if least < value < least + 1.5:
+            return wrong(f"`{name}` is nearly right: one picture fewer is enough. No rounding up is needed here.")
+        return wrong(f"Not `{name}` yet: solve {_SOLVE[name]} for n.")
     return right("So the 50 pictures of `StylePrior.from_images` are a tenth off in sigma, and a seventh of a sigma in "
                  "mu; ten times better would take a hundred times the pictures.")
 
 
+_SOLVE = {"for_mean": "1 / sqrt(n) = 0.05", "for_std": "1 / sqrt(2 (n - 1)) = 0.10"}
+_MEAN_MISTAKES = {
+    20: "`for_mean`: 20 = 1 / 0.05, but the error falls with the *square root* of n.",
+    100: "`for_mean`: 100 is for an error of 10 %; the mean is to be known to 5 %.",
+    51: "The two have changed places: `for_mean` is about the mean.",
+    0.0025: "`for_mean`: 0.0025 is 0.05 squared; n is 1 over that.",
+    4.472136: "`for_mean`: the root is on the wrong side. sqrt(n) = 20, so n is 20 squared.",
+}
+_STD_MISTAKES = {
+    100: "`for_std`: 100 is right for the mean. Sigma's relative error is 1 / sqrt(2 (n - 1)): note the 2.",
+    50: "`for_std`: 50 is n - 1. The formula has n - 1 in it, so n is one more.",
+    101: "`for_std`: n - 1 is right in it, the factor 2 is not there yet.",
+    201: "`for_std`: 201 is for an error of 5 %; sigma is to be known to 10 %.",
+    10: "`for_std`: 10 = 1 / 0.10, but the error falls with the *square root* of n.",
+    6: "`for_std`: 6 leaves out the square: 2 (n - 1) is 1 / 0.10 squared.",
+}
+
+
 def check_band(mine, host, donor, rows):
-    """Exercise 3: `mine` is `host (c, h, w)` with the top `rows` rows of `donor`."""
+    """Exercise 2: `mine` is `host (c, h, w)` with the top `rows` rows of `donor`."""
     if mine is None or mine is Ellipsis:
         return still_open("Put your latent in place of the dots.")
     mine, host, donor = as_array(mine), as_array(host), as_array(donor)
@@ -314,15 +346,36 @@ def check_band(mine, host, donor, rows):
     if close(host[:, :rows], donor[:, :rows]):
         return wrong("The first style's own mean has changed under your hands: run the cells above again, and change a "
                      "`.clone()` of it.")
-    if close(mine[:, :, :rows], donor[:, :, :rows]) and not close(mine[:, :rows], donor[:, :rows]):
-        return wrong("Those are the left *columns*. A latent is (channel, row, column), so rows are the second index.")
-    if close(mine, donor):
-        return wrong("That is the other style's mean from top to bottom; take its top rows only.")
+    if close(mine[:, :rows], donor[:, :rows]) and close(mine[:, rows:], host[:, rows:]):
+        return right("mu is a picture: it can be cut and pasted like one.")
+    return wrong(_band_mistake(mine, host, donor, rows))
+
+
+def _band_mistake(mine, host, donor, rows):
+    def pasted(where, onto=host, what=donor):
+        latent = onto.copy()
+        latent[where] = what[where]
+        return latent
+
+    all_channels = " Did you write `[:rows]`? That takes channels, and there are no more." if rows >= len(host) else ""
+    mistakes = {
+        "That is the first style's mean, unchanged: paste the other's top rows in.": host,
+        f"That is the other style's mean from top to bottom; take its top rows only.{all_channels}": donor,
+        "Those are *channels*. A latent is (channel, row, column), so rows are the second index: `[:, :rows]`.":
+            pasted(np.s_[:rows]),
+        "Those are the left *columns*. A latent is (channel, row, column), so rows are the second index.":
+            pasted(np.s_[:, :, :rows]),
+        "The other way round: the band comes from the second style, the rest from the first.":
+            pasted(np.s_[:, :rows], donor, host),
+        "Those are the *bottom* rows; row 0 is the top of the picture.": pasted(np.s_[:, -rows:]),
+        "Only the first channel has the band: take all of them, `[:, :rows]`.": pasted(np.s_[0, :rows]),
+    }  # fmt: skip
+    near = [text for text, answer in mistakes.items() if close(mine, answer)]
+    if near:
+        return near[0]
     if not close(mine[:, :rows], donor[:, :rows]):
-        return wrong(f"The top {rows} rows are not the other style's yet, in all channels.")
-    if not close(mine[:, rows:], host[:, rows:]):
-        return wrong(f"The top {rows} rows are right, but below them something else has changed too.")
-    return right("mu is a picture: it can be cut and pasted like one.")
+        return f"The top {rows} rows are not the other style's yet, in all channels."
+    return f"The top {rows} rows are right, but below them something else has changed too."
 
 
 def check_leak(function):
@@ -335,12 +388,9 @@ def check_leak(function):
     draw = torch.Generator().manual_seed(0)
     mean, std, n, u = (torch.randn(4, 2, 2, generator=draw) for _ in range(4))
     std, abar = std.abs() + 0.1, 0.04
-    try:
-        found = function(mean, std, n, u, abar)
-    except Exception as error:  # a reader's function may raise anything
-        return wrong(f"Your function stopped with {type(error).__name__}: {error}")
-    if found is None or found is Ellipsis:
-        return still_open("Your function returns nothing yet.")
+    found, verdict = call(function, mean, std, n, u, abar)
+    if verdict is not None:
+        return verdict
     return _leak_verdict(as_array(found), *(np.asarray(x, dtype=np.float64) for x in (mean, std, n, u)), abar)
 
 
@@ -355,6 +405,9 @@ def _leak_verdict(found, mean, std, n, u, abar):
         "That is the paper's start, with no leak in it: it needs `n`, and `abar`.": mean + std * u,
         "Picture and noise must differ: draw the picture with `n`, the noise is `u`.": a * (mean + std * u) + b * u,
         "The mean alone leaks in; add the style's own spread, `std * n`.": a * mean + b * u,
+        "The picture is `mean + std * n`; here the mean was left out.": a * std * n + b * u,
+        "`std` is sigma itself, not its square: take it as it is.": a * (mean + std**2 * n) + b * u,
+        "Picture and noise must be weighted: with sqrt(abar) and sqrt(1 - abar).": x + u,
     }
     for text, answer in mistakes.items():
         if close(found, answer):

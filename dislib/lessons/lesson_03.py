@@ -20,7 +20,7 @@ from ..training.objective import draw_noise, noise_loss
 from .changes import weight_changes
 from .claim import DRAWS, above, chance, check, dealt, more_than, nearer, style_distance
 from .denoising import AT, denoise
-from .exercise import as_array, close, right, still_open, wrong
+from .exercise import as_array, as_number, call, close, right, wrong
 from .lesson_02 import claim_prompt_survives, claim_things_are_told
 from .live import Film, together
 from .seed_share import shuffle_pairing
@@ -124,21 +124,10 @@ def _inputs(*, names=4):
     return std.abs() + 0.1, *others, 0.04
 
 
-def _call(function, *arguments):
-    """(what the function returns, None), or (None, verdict) if it stops or returns nothing yet."""
-    try:
-        found = function(*arguments)
-    except Exception as error:  # a reader's function may raise anything
-        return None, wrong(f"Your function stopped with {type(error).__name__}: {error}")
-    if any(part is None or part is Ellipsis for part in (found if isinstance(found, tuple) else (found,))):
-        return None, still_open("Your function returns nothing yet.")
-    return found, None
-
-
 def check_training_pair(function):
     """Exercise 1: `function(z, mean, std, u, abar)` is (z_t, target) of training with style noise."""
     std, z, mean, u, abar = _inputs()
-    found, verdict = _call(function, z, mean, std, u, abar)
+    found, verdict = call(function, z, mean, std, u, abar)
     if verdict is not None:
         return verdict
     if not isinstance(found, (tuple, list)) or len(found) != 2:
@@ -149,11 +138,19 @@ def check_training_pair(function):
 
 def _pair_verdict(z_t, target, z, mean, std, u, abar):
     a, b, eps = np.sqrt(abar), np.sqrt(1 - abar), mean + std * u
-    if close(target, u):
-        return wrong("Your target is u. The loss is on eps as it is, not normalised: the U-Net has to learn the mean.")
+    targets = {
+        "Your target is u. The loss is on eps as it is, not normalised: the U-Net has to learn the mean.": u,
+        "`std` is sigma itself, not its square: eps = mean + std * u.": mean + std**2 * u,
+        "`std` is sigma itself; no root is to be taken of it: eps = mean + std * u.": mean + np.sqrt(std) * u,
+        "Your target lacks the mean: eps = mean + std * u.": std * u,
+        "Your target is the picture. The U-Net is asked for the noise.": z,
+        "Your target is z_t. The U-Net is asked for the noise in it.": a * z + b * eps,
+    }
     if not close(target, eps):
-        return wrong("The target is not eps = mu + sigma u yet.")
+        near = [text for text, answer in targets.items() if close(target, answer)]
+        return wrong((near or ["The target is not eps = mu + sigma u yet."])[0])
     mistakes = {
+        "In your z_t the spread is squared: put the same eps in as in the target.": a * z + b * (mean + std**2 * u),
         "In your z_t the noise is still white: put the same eps in as in the target.": a * z + b * u,
         "abar is a share of *variance*: take square roots.": abar * z + (1 - abar) * eps,
         "The weights have changed places: the picture gets sqrt(abar).": b * z + a * eps,
@@ -166,23 +163,26 @@ def _pair_verdict(z_t, target, z, mean, std, u, abar):
 
 
 def check_share_of_mean(answer, a, b):
-    """Exercise 2: how many times mu is the mean of z_T in training? a + b."""
-    if answer is None or answer is Ellipsis:
-        return still_open("Put your number in place of the dots.")
-    try:
-        answer = float(answer)
-    except (TypeError, ValueError):
-        return wrong("One number is asked for.")
-    if abs(answer - (a + b)) < 0.005:
+    """Exercise 2: how many times mu is the mean of z_T in training? a + b.
+
+    Two decimals are enough, rounded or cut; 1.15 and 1.157 are the same answer.
+    """
+    answer, verdict = as_number(answer)
+    if verdict is not None:
+        return verdict
+    if abs(answer - (a + b)) <= 0.01:
         return right(f"a + b = {a + b:.3f}. The paper's start has 1, so its mean is short by {a + b - 1:.1%}.")
     mistakes = {
         "That is the noise's part; the picture has a mean as well.": b,
         "That is the picture's part; the noise has a mean as well.": a,
         "That is what the paper's start has. In training a picture is in there too.": 1.0,
         "Means are added, not multiplied.": a * b,
+        "That is b - a. Both parts have the mean mu, so they add up.": b - a,
+        "That is how much *more* it is; how many times mu is it in all?": a + b - 1,
+        "Both have the mean mu, but neither in full: they are weighted with a and b.": 2.0,
     }
-    near = [text for text, value in mistakes.items() if abs(answer - value) < 0.005]
-    return wrong((near or ["E[z_T] = a E[z_0] + b E[eps]; both means on the right are mu."])[0])
+    near = {text: abs(answer - value) for text, value in mistakes.items() if abs(answer - value) < 0.005}
+    return wrong(min(near, key=near.get) if near else "E[z_T] = a E[z_0] + b E[eps]; both means on the right are mu.")
 
 
 def check_matched(function):
@@ -191,7 +191,7 @@ def check_matched(function):
     Right are a (mean + std n) + b (mean + std u), and (a + b) mean + std u, which has the same law.
     """
     std, mean, n, u, abar = _inputs()
-    found, verdict = _call(function, mean, std, n, u, abar)
+    found, verdict = call(function, mean, std, n, u, abar)
     if verdict is not None:
         return verdict
     return _matched_verdict(as_array(found), *(np.asarray(x, dtype=np.float64) for x in (mean, std, n, u)), abar)
@@ -215,6 +215,11 @@ def _matched_verdict(found, mean, std, n, u, abar):
             (a + b) * (mean + std * u),
         "abar is a share of *variance*: take square roots.": abar * (mean + std * n) + (1 - abar) * (mean + std * u),
         "The style's mean is not in the noise yet: both draws have it.": a * (mean + std * n) + b * std * u,
+        "`std` is sigma itself, not its square: take it as it is.":
+            a * (mean + std**2 * n) + b * (mean + std**2 * u),
+        "Picture and noise must be weighted, with sqrt(abar) and sqrt(1 - abar).": (mean + std * n) + (mean + std * u),
+        "Means are weighted with a and b, which add up to more than 1: here the mean is mu, as in the paper's start.":
+            mean + a * std * n + b * std * u,
     }  # fmt: skip
     near = [text for text, answer in mistakes.items() if close(found, answer)]
     return wrong((near or ["Other values than expected: z = a (crude picture) + b (style noise)."])[0])

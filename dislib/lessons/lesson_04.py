@@ -32,7 +32,7 @@ from ..images.sheets import read_sheet
 from ..training.methods import METHODS
 from ..training.result import read
 from .claim import DRAWS, above, chance, check
-from .exercise import right, still_open, wrong
+from .exercise import as_number, call, right, wrong
 
 METRICS = ("fid", "kid", "mmd", "clip")
 INTACT = "as they are"
@@ -314,25 +314,13 @@ def _leaning(far):
 # --- the checks of the exercises ----------------------------------------------------------------------------------------
 
 
-def _number(answer):
-    """(the answer as a float, None), or (None, verdict) if it is no number yet."""
-    if answer is None or answer is Ellipsis:
-        return None, still_open("Put your number in place of the dots.")
-    try:
-        value = float(answer)
-    except (TypeError, ValueError):
-        return None, wrong("One number is asked for.")
-    return (value, None) if math.isfinite(value) else (None, wrong("Your number is not finite."))
-
-
 def check_frechet(function):
     """Exercise 1: `function(mean_a, std_a, mean_b, std_b)` is the squared Fréchet distance of two Gaussians on a line."""
     given = (1.0, 2.0, 4.0, 0.5)
-    try:
-        answer = function(*given)
-    except Exception as error:  # a reader's function may raise anything
-        return wrong(f"Your function stopped with {type(error).__name__}: {error}")
-    value, verdict = _number(answer)
+    answer, verdict = call(function, *given)
+    if verdict is not None:
+        return verdict
+    value, verdict = as_number(answer)
     if verdict is not None:
         return verdict
     (m, s, n, t) = given
@@ -346,6 +334,8 @@ def check_frechet(function):
         "Compare standard deviations, not variances: (std_a - std_b) squared.": (m - n) ** 2 + (s**2 - t**2) ** 2,
         "Differences are squared before they are added.": abs(m - n) + abs(s - t),
         "That is the first half of it without its last term: s² + t² - 2 s t.": (m - n) ** 2 + s**2 + t**2,
+        "The spreads are subtracted; both parts add to the distance.": (m - n) ** 2 - (s - t) ** 2,
+        "The difference of the means is not squared yet.": abs(m - n) + (s - t) ** 2,
     }
     near = [text for text, wrong_value in mistakes.items() if abs(value - wrong_value) < 1e-6]
     return wrong((near or ["The square of the difference of means, plus that of the standard deviations."])[0])
@@ -353,7 +343,7 @@ def check_frechet(function):
 
 def check_lowest(answer, rows, *, method, style, metric="nfid"):
     """Exercise 2: the guidance weight at which a method's metric is lowest."""
-    value, verdict = _number(answer)
+    value, verdict = as_number(answer)
     if verdict is not None:
         return verdict
     points = {row.guidance: row for row in rows if (row.method, row.style, row.metric) == (method, style, metric)}
@@ -363,18 +353,35 @@ def check_lowest(answer, rows, *, method, style, metric="nfid"):
     best = min(points.values(), key=lambda row: row.value)
     if value == best.guidance:
         return right(f"{best.value:.2f} at w = {value:g}, with a band from {best.low:.2f} to {best.high:.2f}.")
-    mine = points[value]
-    if mine.low <= best.high:
+    return _lower_elsewhere(points[value], best, points)
+
+
+def _lower_elsewhere(mine, best, points):
+    """Right, if the value lies in the band of the lowest one; else wrong, with the likeliest mistake.
+
+    All weights share prompts and initial latents, so what other prompts would do to one they do to its neighbour. The
+    band of a difference is narrower than the two bands. That two bands overlap says little, then; a value within the
+    lowest one's own band is asked for.
+    """
+    told = f"At w = {mine.guidance:g} it is {mine.value:.2f}"
+    if mine.value <= best.high:
         return right(
-            f"Your w = {value:g} gives {mine.value:.2f}; w = {best.guidance:g} gives {best.value:.2f}. The bands overlap,"
-            " so these two we do not tell apart."
+            f"{told}, and {best.value:.2f} at w = {best.guidance:g}. Your value lies within the band of the lowest one, up to"
+            f" {best.high:.2f}: these two we do not tell apart."
         )
-    return wrong(f"At w = {value:g} it is {mine.value:.2f}, and elsewhere it is lower. Look along the whole curve.")
+    if mine.value == max(row.value for row in points.values()):
+        return wrong(f"{told}: that is the highest point of the curve. Lower is nearer to the style.")
+    if mine.guidance == min(points):
+        return wrong(f"{told}: the curve begins there and falls at first. Follow it to where it turns.")
+    if mine.guidance == max(points):
+        return wrong(f"{told}: the curve ends there, and has long been rising. Follow it back to where it turns.")
+    side = "right" if mine.guidance < best.guidance else "left"
+    return wrong(f"{told}, above the band of the lowest point. The bottom lies farther to the {side}.")
 
 
 def check_strength(answer, wins, losses):
     """Exercise 3: by how much a method is stronger than another after `wins` and `losses` against it: their log odds."""
-    value, verdict = _number(answer)
+    value, verdict = as_number(answer)
     if verdict is not None:
         return verdict
     truth = math.log(wins / losses)
@@ -385,6 +392,9 @@ def check_strength(answer, wins, losses):
         "These are the odds; take their logarithm.": wins / losses,
         "Mind the sign: the winner is the stronger one.": -truth,
         "Take the natural logarithm.": math.log10(wins / losses),
+        "That is the difference of wins and losses; strengths are logs of their ratio.": wins - losses,
+        "That is the log of the share of wins. Take that of the odds: wins over losses.": math.log(wins / (wins + losses)),
+        "Take the natural logarithm, to the base e; yours is to the base 2.": math.log2(wins / losses),
     }
     near = [text for text, wrong_value in mistakes.items() if abs(value - wrong_value) < 0.01]
     return wrong((near or ["P(a beats b) = 1 / (1 + exp(b - a)); set it to the share of wins and solve for a - b."])[0])
