@@ -66,8 +66,8 @@ def test_how_many_right(answer):
     ((20, 51), "square root"), ((100, 51), "error of 10 %"), ((51, 400), "changed places"), ((0.0025, 51), "squared"),
     ((399, 51), "still above the mark"), ((401, 51), "one picture fewer"), ((7, 51), "0.05"),
     ((400, 100), "note the 2"), ((400, 50), "one more"), ((400, 101), "factor 2"), ((400, 201), "error of 5 %"),
-    ((400, 10), "square root"), ((400, 6), "leaves out the square"), ((400, 50.5), "still above"), ((400, 52), "one picture fewer"),
-    ((400, 5), "0.10"), (("many", 3), "Two numbers"),
+    ((400, 10), "square root"), ((400, 6), "leaves out the square"), ((400, 50.5), "still above"),
+    ((400, 52), "one picture fewer"),    ((400, 5), "0.10"), (("many", 3), "Two numbers"),
 ])
 def test_how_many_wrong(answer, message):
     verdict = check_how_many(*answer)

@@ -31,7 +31,8 @@ def test_pairings_that_are_wrong(answer, words):
 
 def test_the_seeds_in_their_order_are_all_wrong_in_the_notebook(root):
     """Typing 0 to 7 must not score by luck."""
-    [line] = re.findall(r"truth = (np\.random\.default_rng.*?)\\n", (root / "notebooks" / "01_latent_statistics.ipynb").read_text())
+    text = (root / "notebooks" / "01_latent_statistics.ipynb").read_text(encoding="utf-8")
+    [line] = re.findall(r"truth = (np\.random\.default_rng.*?)\\n", text)
     truth = eval(line, {"np": np, "len": len, "seeds": list(range(8))})
     assert not any(truth == np.arange(8))
 

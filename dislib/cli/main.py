@@ -171,8 +171,8 @@ def _settings(start, pipe, prompts, seeds, options):
 
 def _worked_out(start, pipe, options):
     """What follows from the settings by computing, which is told but never compared."""
-    from . import sampling
-    from .prior import first_timestep
+    from ..core import sampling
+    from ..core.prior import first_timestep
 
     scheduler = sampling.make_scheduler(pipe, options["scheduler"])
     return {

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 import operator
+import threading
 import warnings
 
 import diffusers
@@ -182,7 +183,7 @@ def _batch(pipe, rows, z, embed, guidance, steps, scheduler, negative):
     """Make one batch of pictures by the pipeline itself; rows of (index, prompt, seed)."""
     embeds = torch.cat([embed(prompt) for _, prompt, _ in rows])
     empty = torch.cat([embed(negative or "")] * len(rows)) if guidance > 1 else None
-    with _scheduler_of(pipe, scheduler):
+    with scheduler_of(pipe, scheduler):
         z = pipe(
             prompt_embeds=embeds, negative_prompt_embeds=empty, latents=z.to(embeds.dtype), guidance_scale=guidance,
             num_inference_steps=steps, output_type="latent",
@@ -196,14 +197,19 @@ def _batch(pipe, rows, z, embed, guidance, steps, scheduler, negative):
     return [Sample(*row, image, latent) for row, image, latent in zip(rows, images, z.float().cpu())]
 
 
+# JupyterLab runs a widget's callbacks in a thread of their own, beside the cell that runs.
+ALONE = threading.RLock()
+
+
 @contextlib.contextmanager
-def _scheduler_of(pipe, scheduler):
-    """Lend the pipeline a scheduler for one call, so that a caller may use it between batches."""
-    before, pipe.scheduler = pipe.scheduler, scheduler
-    try:
-        yield
-    finally:
-        pipe.scheduler = before
+def scheduler_of(pipe, scheduler):
+    """Lend the pipeline a scheduler for one call, so that a caller may use it between batches; one caller at a time."""
+    with ALONE:
+        before, pipe.scheduler = pipe.scheduler, scheduler
+        try:
+            yield
+        finally:
+            pipe.scheduler = before
 
 
 def _embedder(pipe):

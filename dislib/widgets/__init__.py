@@ -1,8 +1,9 @@
 """Widgets to play with.
 
 *Same latent*, a guessing game; *Paint the latent*, sliders on the initial latent; *Forward process*, a picture on its
-way into white and into style noise; *Style mixer*, weights for the mean and the spread of several priors; *Guidance
-strip*, all methods at one guidance weight; *FID liar*, FID of N faultless pictures; *Which is closer?*, a blind vote.
+way into white and into style noise; *How many images*, the mean and spread of n pictures; *Style mixer*, weights for
+the mean and the spread of several priors; *Guidance strip*, all methods at one guidance weight; *FID liar*, FID of N
+faultless pictures; *Which is closer?*, a blind vote.
 
 Whatever they compute is a plain function; callbacks only call it.
 """
@@ -10,6 +11,7 @@ Whatever they compute is a plain function; callbacks only call it.
 from .fid_liar import FidLiar
 from .forward_process import ForwardProcess
 from .guidance_strip import GuidanceStrip
+from .how_many import HowManyImages
 from .paint_latent import PaintTheLatent
 from .same_latent import SameLatent
 from .style_mixer import StyleMixer
@@ -19,6 +21,7 @@ __all__ = [
     "FidLiar",
     "ForwardProcess",
     "GuidanceStrip",
+    "HowManyImages",
     "PaintTheLatent",
     "SameLatent",
     "StyleMixer",

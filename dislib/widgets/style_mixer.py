@@ -9,10 +9,11 @@ from ..core.sampling import generate, make_scheduler
 from ..errors import DislibError
 from ..figures.plots import image_grid
 from ..files import digest_of
-from .panel import Panel, beside, caption, debounce, markup, picture, png
+from .panel import Panel, beside, caption, heading, markup, picture, png
 
 PAUSE = 0.2  # seconds of rest before a picture is painted
 STEPS = 12
+HALF = 0.5  # where all weights begin: there is room on both sides
 SIDE = 150  # px of a picture
 
 
@@ -65,12 +66,13 @@ class StyleMixer(Panel):
             prior.check(pipe)
         self.pipe, self.priors, self._pure_of = pipe, priors, None
         self._build(prompt, seed, kind)
-        self._draw_soon = debounce(pause, lambda: self.act(self.draw))
+        self._draw_soon = self.later(pause)
         self.draw()
 
     def draw(self):
         """Mix, paint from the mixture, and from each prior alone when prompt, seed or start is new."""
         mixture, chosen = self._mixture(), (self.prompt_box.value, self.seed_box.value, self.kind.value)
+        self.name_unknown(self.pipe, chosen[:1])
         if self._pure_of == chosen:
             (self.image,) = paint(self.pipe, *chosen[:2], [mixture], chosen[2])
         else:
@@ -82,7 +84,7 @@ class StyleMixer(Panel):
     def even(self):
         """Equal weights for all."""
         for slider in (*self.of_mean.values(), *self.of_std.values()):
-            slider.value = 1.0
+            slider.value = HALF
 
     def twin(self):
         """The present mixture as a figure: the styles alone, mu decoded, and the picture."""
@@ -129,20 +131,20 @@ class StyleMixer(Panel):
         self.kind = widgets.Dropdown(options=KINDS, value=kind, description="Start", **common)
         self.of_mean, self.of_std = (
             {
-                name: widgets.FloatSlider(1.0, min=0, max=1, step=0.05, description=f"{part} {name}", **common)
+                name: widgets.FloatSlider(HALF, min=0, max=1, step=0.05, description=f"{part} {name}", **common)
                 for name in self.priors
             }
             for part in "μσ"
         )
         self.even_button = widgets.Button(description="Equal shares", icon="undo", layout=widgets.Layout(width="140px"))
-        self.even_button.on_click(lambda _: self.act(self.even))
+        self.even_button.on_click(lambda _: self.press(self.even))
         for control in (self.prompt_box, self.seed_box, self.kind, *self.of_mean.values(), *self.of_std.values()):
             control.observe(lambda _: self._draw_soon(), "value")
         self.ui = beside(self._controls(), self._views())
 
     def _controls(self):
         children = [
-            caption("Style mixer", bold=True),
+            heading("Style mixer"),
             self.prompt_box,
             self.seed_box,
             self.kind,
