@@ -28,6 +28,7 @@ _HOME = {
     "StylePrior": "core.prior",
     "make_scheduler": "core.sampling",
     "generate": "core.sampling",
+    "paint": "core.sampling",
     "TrainingSet": "training.examples",
     "finetune": "training.finetune",
     "image_grid": "figures.plots",

@@ -1,4 +1,6 @@
-"""Where a model runs, and in which number format."""
+"""Where a model runs, and in which number format; which process speaks."""
+
+import os
 
 import torch
 
@@ -17,3 +19,8 @@ def pick_dtype(device):
     means that a picture made on one can be remade on another. On a CPU, half precision is not faster.
     """
     return torch.float16 if torch.device(device).type == "cuda" else torch.float32
+
+
+def is_main():
+    """Whether this is the process that speaks and writes, among those that torchrun or accelerate started."""
+    return os.environ.get("RANK", "0") == "0"

@@ -1,5 +1,7 @@
 """What goes wrong in words: one error a reader can mend, one warning worth reading."""
 
+import operator
+
 
 class DislibError(ValueError):
     """Something the caller can mend. The message names the thing, its value and the mend.
@@ -66,3 +68,23 @@ def check_text(text, name="prompt"):
     except UnicodeEncodeError as error:
         raise PromptError(f"the {name} '{shorten(text)}' is not UTF-8 text; retype it, or keep it in a file") from error
     return text
+
+
+def check_whole(value, name, *, least=1, most=None, error=DislibError):
+    """`value` as an int; raises `error` if it is no whole number between `least` and `most`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or number < least or (most is not None and number > most):
+        to = f" to {most}" if most is not None else ""
+        raise error(f"{name} must be a whole number from {least}{to}, got {shorten(repr(value))}")
+    return number
+
+
+def check_words(given, **new):
+    """Refuse keywords of former versions with the word that took their place, and unknown ones as Python does."""
+    for name in given:
+        if name in new:
+            raise DislibError(f"{name}= is now called {new[name]}")
+        raise TypeError(f"got an unexpected keyword argument {name!r}")

@@ -93,12 +93,19 @@ def write_png(path, image):
 
 
 def write_safetensors(path, tensors, meta):
-    """Write tensors by name and a dict of metadata to a .safetensors file, atomically; equal content, equal bytes."""
-    from safetensors.torch import save
-
+    """Write tensors (or numpy arrays) by name and a dict of metadata to a .safetensors file, atomically; equal content,
+    equal bytes."""
     # A safetensors file holds strings only: those stay as they are, all other values become JSON.
     text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in meta.items()}
-    write_atomic(path, in_order(save({name: tensor.contiguous() for name, tensor in tensors.items()}, text)))
+    if all(isinstance(tensor, np.ndarray) for tensor in tensors.values()):
+        from safetensors.numpy import save
+
+        tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    else:
+        from safetensors.torch import save
+
+        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    write_atomic(path, in_order(save(tensors, text)))
 
 
 def in_order(data):
@@ -110,8 +117,12 @@ def in_order(data):
     return len(header).to_bytes(8, "little") + header + data[end:]
 
 
-def read_safetensors(path):
+def read_safetensors(path, *, framework="pt", values=True):
     """Read what `write_safetensors` wrote; returns (dict of tensors, dict of metadata).
+
+    Args:
+        framework: "pt" for tensors, "numpy" for arrays.
+        values: False leaves the metadata the strings they are in the file.
 
     Raises:
         DislibError: the file is missing, cut short, not safetensors, or a pickle (which is never opened).
@@ -125,9 +136,10 @@ def read_safetensors(path):
             head = file.read(9)  # of safetensors: the header's length in 8 bytes, which may be any, then JSON
         if head[8:] != b"{" and head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             raise DislibError("it is a pickle (a PyTorch file), which can run code and is never opened")
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework=framework) as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-            return tensors, {key: _from_text(value) for key, value in (file.metadata() or {}).items()}
+            told = file.metadata() or {}
+        return tensors, {key: _from_text(value) if values else value for key, value in told.items()}
     except SafetensorError as error:
         raise DislibError(f"it is cut short or not a safetensors file ({error})") from error
     except OSError as error:
@@ -141,13 +153,9 @@ def _from_text(text):
         return text
 
 
-def save_arrays(path, tensors, meta):
-    """Write arrays by name and a dict of metadata as safetensors, whole or not at all; equal content, equal bytes."""
-    from safetensors.numpy import save
-
-    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in meta.items()}
-    data = save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, {**texts, "format": FORMAT})
-    write_atomic(path, in_order(data))
+def save_arrays(path, arrays, meta):
+    """Write arrays by name and a dict of metadata, whole or not at all; equal content, equal bytes."""
+    write_safetensors(path, {name: np.asarray(array) for name, array in arrays.items()}, {**meta, "format": FORMAT})
 
 
 def load_arrays(path, keys):
@@ -156,21 +164,17 @@ def load_arrays(path, keys):
     Raises:
         DislibError: there is no such file, it is not whole, or it lacks one of the keys.
     """
-    from safetensors import SafetensorError, safe_open
-
     if not Path(path).is_file():
         raise DislibError(f"there is no file {path}; compute the features first, or correct the name")
     try:
-        with safe_open(path, framework="numpy") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-            meta = dict(file.metadata() or {})
-    except SafetensorError as error:
-        raise DislibError(f"{path} is not a whole safetensors file ({error}); delete it and make it again") from error
-    missing = [key for key in keys if key not in tensors]
+        arrays, meta = read_safetensors(path, framework="numpy", values=False)
+    except DislibError as error:
+        raise DislibError(f"cannot use {path}: {error}; delete it and make it again") from error
+    missing = [key for key in keys if key not in arrays]
     if missing:
-        raise DislibError(f"{path} holds {sorted(tensors)} and lacks {missing}; it is a file of another kind")
+        raise DislibError(f"{path} holds {sorted(arrays)} and lacks {missing}; it is a file of another kind")
     meta.pop("format", None)
-    return tensors, meta
+    return arrays, meta
 
 
 def check_output_file(path, *, suffix):

@@ -11,10 +11,10 @@ from typing import Iterator
 import numpy as np
 from PIL import Image
 
-from dislib.core.latents import decode, encode, white_noise
+from dislib.core import sampling
+from dislib.core.latents import decode, encode
 from dislib.core.pipeline import separate
 from dislib.core.prior import StylePrior
-from dislib.core.sampling import generate, make_scheduler
 from dislib.evaluation.judge import image_features, load_judge
 from dislib.evaluation.metrics import fid
 from dislib.figures.plots import image_grid, save_png
@@ -32,21 +32,16 @@ from .report import leak, seeds_and_prompts, vae_quality
 
 STYLES = ("sketch", "comic")
 IMAGES = 50
-STARTS = {"base": (None, "paper", "leak"), "plain": (None, "leak"), "style noise": ("paper", "matched")}
+STARTS = {"base": ("white", "paper", "leak"), "plain": ("white", "leak"), "style noise": ("paper", "matched")}
 ITERATIONS = (25, 100, 300)
 SHOWN = ("a red house in the meadow", "a blue car on the street", "a yellow boat on the sea", "a pink cat in the snow")
 REFERENCE = 800  # stream and number of fresh renders that a style is compared with
 
 
-def pictures(pipe, prior: StylePrior, kind: str | None, prompts: list[str], seeds: list[int]) -> list[Image.Image]:
-    """Picture i shows prompt i from seed i; ``kind=None`` starts from white noise."""
-    shape = tuple(prior.mean.shape)
-    z_T = (
-        white_noise(seeds, shape)
-        if kind is None
-        else prior.start(seeds, kind=kind, scheduler=make_scheduler(pipe), steps=12)
-    )
-    return [s.image for batch in generate(pipe, prompts, [0], start=z_T, guidance=2.0, batch_size=16) for s in batch]
+def pictures(pipe, prior: StylePrior, start: str, prompts: list[str], seeds: list[int]) -> list[Image.Image]:
+    """Picture i shows prompt i from seed i."""
+    z_T = prior.start(seeds, start, scheduler=sampling.make_scheduler(pipe), steps=12)
+    return [row[0] for row in sampling.paint(pipe, prompts, [0], latents=z_T, guidance=2.0, batch_size=16)]
 
 
 def spread(prompts: list[str], count: int) -> list[str]:
@@ -64,21 +59,21 @@ def compare(
     rows, shown = [], {}
 
     def measure(pipe, method: str, steps: int) -> None:
-        for kind in STARTS[method]:
-            made = pictures(pipe, prior, kind, prompts, range(count))
+        for start in STARTS[method]:
+            made = pictures(pipe, prior, start, prompts, range(count))
             distance = fid(image_features(made, judge), reference)
             rows.append(
                 {
                     "style": style,
                     "method": method,
-                    "start": kind or "white",
+                    "start": start,
                     "iterations": steps,
                     "fid": round(distance, 2),
                 }
             )
             if steps in (0, ITERATIONS[-1]):
-                shown[f"{method}\n{kind or 'white'} start"] = pictures(
-                    pipe, prior, kind, list(SHOWN), range(len(SHOWN))
+                shown[f"{method}\n{start} start"] = pictures(
+                    pipe, prior, start, list(SHOWN), range(len(SHOWN))
                 )
 
     measure(base, "base", 0)

@@ -72,6 +72,7 @@ def _advance(ready: list, at: tuple[int, ...]) -> Iterator[tuple[int, Member]]:
             yield from ((step, member) for member, *_ in ready)
 
 
+@torch.no_grad()
 def _average(member: Member, trained: list[torch.Tensor], step: int) -> None:
     """diffusers' EMAModel: decay (1 + k) / (10 + k) after k earlier updates, at most 0.9999."""
     decay = min((1 + step - 1) / (10 + step - 1), 0.9999) if step > 1 else 0.0

@@ -150,7 +150,8 @@ def train(name: str, module: torch.nn.Module, loss: Callable[[], torch.Tensor], 
         set_rate(peak * ramp * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share))))
         total += replay()
         n, since = n + 1, since + 1
-        torch._foreach_lerp_(shadow, parameters, 1 - min(decay, (1 + n) / (10 + n)))
+        with torch.no_grad():
+            torch._foreach_lerp_(shadow, parameters, 1 - min(decay, (1 + n) / (10 + n)))
         if n % 8 == 0 and GPU:
             torch.cuda.synchronize()  # the clock must not run ahead of the work
         for moment in [m for m in at if share >= m]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Iterator
 
 from dislib.core.prior import StylePrior
-from dislib.core.sampling import generate
+from dislib.core.sampling import paint
 from dislib.figures.plots import image_grid, save_png
 from dislib.files import data_dir
 from dislib.loading import load_pipeline
@@ -28,11 +28,9 @@ def run(*, folder: Path, out: Path = Path("docs/images"), seed: int = 1) -> Iter
     starts = {"white noise": {}}
     for style in STYLES:
         prior = StylePrior.from_images(pipe, data_dir() / "styles" / style / "train", n=50)
-        starts[f"a trace of {style}"] = {"start": prior, "kind": "leak"}
-    rows = [
-        [sample.image for batch in generate(pipe, PROMPTS, [seed], guidance=3.0, steps=20, **start) for sample in batch]
-        for start in starts.values()
-    ]
+        starts[f"a trace of {style}"] = {"prior": prior, "start": "leak"}
+    made = [paint(pipe, PROMPTS, [seed], guidance=3.0, steps=20, **start) for start in starts.values()]
+    rows = [[row[0] for row in columns] for columns in made]
     out.mkdir(parents=True, exist_ok=True)
     save_png(image_grid(rows, row_labels=list(starts), col_labels=list(PROMPTS)), out / "hero.png")
     yield {"written": str(out / "hero.png")}

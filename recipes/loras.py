@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from dislib.core.prior import StylePrior
-from dislib.core.sampling import generate
+from dislib.core.sampling import paint
 from dislib.files import data_dir, make_folder, write_atomic, write_json
 from dislib.images.sheets import Sheet, read_sheet, write_sheet
 from dislib.loading import load_pipeline
@@ -95,9 +95,9 @@ def draw(style: str, nets: dict):
     prior = StylePrior.from_images(load_pipeline("tiny", device="cpu"), data_dir() / "styles" / style / "train")
     rows = []
     for name in ROWS:
-        pipe, kind = load_pipeline(nets.get(name, "tiny"), device="cpu"), METHODS[name].start
-        start = {"start": "white"} if kind == "white" else {"start": prior, "kind": kind}
-        rows.append([s.image for b in generate(pipe, list(PROMPTS), [SEED], guidance=GUIDANCE, **start) for s in b])
+        pipe, start = load_pipeline(nets.get(name, "tiny"), device="cpu"), METHODS[name].start
+        made = paint(pipe, PROMPTS, [SEED], prior=prior, start=start, guidance=GUIDANCE)
+        rows.append([row[0] for row in made])
     return rows
 
 

@@ -94,10 +94,10 @@ def leak_of(pipe, style: str, count: int, distance) -> dict:
         "predicted": predicted(torch.cat([train, test]), prior, a**2),
         "training images against held-out ones": share_of(train.mean(0) - test.mean(0), prior.mean),
     }
-    for kind in ("paper", "matched"):
-        z_T = prior.start(range(len(captions)), kind=kind, scheduler=scheduler, steps=SAMPLING_STEPS)
-        batches = generate(pipe, captions, [0], start=z_T, guidance=GUIDANCE, steps=SAMPLING_STEPS)
-        found[kind] = measured([s for batch in batches for s in batch], test, prior, distance)
+    for start in ("paper", "matched"):
+        z_T = prior.start(range(len(captions)), start, scheduler=scheduler, steps=SAMPLING_STEPS)
+        batches = generate(pipe, captions, [0], latents=z_T, guidance=GUIDANCE, steps=SAMPLING_STEPS)
+        found[start] = measured([s for batch in batches for s in batch], test, prior, distance)
     return found
 
 

@@ -63,7 +63,7 @@ def prompt_following(pipe, judge, count: int = 400, guidance: float = 5.0) -> di
     ]
     z_T = white_noise(range(count), latent_shape(pipe))  # a seed of its own for every prompt
     made = [
-        s.image for batch in generate(pipe, prompts, [0], start=z_T, guidance=guidance, batch_size=16) for s in batch
+        s.image for batch in generate(pipe, prompts, [0], latents=z_T, guidance=guidance, batch_size=16) for s in batch
     ]
     return judged(judge, made, rows) | {"prompts": count, "guidance": guidance}
 

@@ -321,8 +321,8 @@ def test_starts_that_are_not_finite(value):
     start[1, 0, 3, 5] = value
     words = r"start's latents hold 1 values that are NaN or infinite, the first at index \(1, 0, 3, 5\)"
     with pytest.raises(DislibError, match=words):
-        generate(shared_pipeline(), ["a"], [0, 1], start=start)
-    batches = generate(shared_pipeline(), ["a"], [0, 1], start=lambda seeds: start)
+        generate(shared_pipeline(), ["a"], [0, 1], latents=start)
+    batches = generate(shared_pipeline(), ["a"], [0, 1], latents=lambda seeds: start)
     with pytest.raises(DislibError, match=words):
         next(batches)
     with pytest.raises(DislibError, match=r"hold 1 values that are NaN or infinite"):

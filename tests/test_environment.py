@@ -1,5 +1,6 @@
 """pyproject.toml is the truth about dependencies; environment.yml and both files of constraints keep step with it."""
 
+import importlib
 import importlib.metadata
 import importlib.util
 import sys
@@ -47,8 +48,8 @@ def constraints(file="constraints.txt"):
 
 def environment_problems(environment, wanted):
     """What is wrong with a parsed environment.yml, measured against the requirements `wanted`; a list of sentences."""
-    rattler = pytest.importorskip("rattler")
-    invalid = pytest.importorskip("rattler.exceptions").InvalidMatchSpecError
+    rattler = importlib.import_module("rattler")
+    invalid = importlib.import_module("rattler.exceptions").InvalidMatchSpecError
     problems = [f"unknown key '{key}'" for key in environment.keys() - {"name", "channels", "dependencies"}]
     if environment.get("channels") != ["conda-forge", "nodefaults"]:
         problems.append("channels are not conda-forge and nodefaults")

@@ -92,10 +92,7 @@ def test_a_method_is_divided_by_the_base(base, home, tmp_path, capsys):
 
 def test_a_second_run_makes_nothing_again_and_gives_the_same_table(base, home, monkeypatch):
     before = (base / "results.csv").read_bytes()
-    from dislib.evaluation import sweep as evaluation
-
-    paint = evaluation.generate
-    monkeypatch.setattr(evaluation, "generate", lambda *a, **k: paint(*a, **k) if "start" not in k else 1 / 0)
+    monkeypatch.setattr("dislib.core.sampling.Generation.make", lambda *_: 1 / 0)
     assert main(words(home, base, base=base)) == 0
     assert (base / "results.csv").read_bytes() == before
 

@@ -16,6 +16,7 @@ from helpers import build_pipeline, images, shared_pipeline
 from small_judge import save_judge
 
 from dislib import files
+from dislib.core import sampling
 from dislib.core.latents import white_noise
 from dislib.core.prior import StylePrior
 from dislib.core.sampling import generate, make_scheduler
@@ -61,14 +62,15 @@ def quick(monkeypatch):
     """The sweep without a model: pictures that depend on prompt, start and weight; returns the calls."""
     calls = []
 
-    def paint(pipe, prompts, seeds, *, start=None, guidance=3.0, **options):
-        calls.append({"prompts": prompts, "start": start, "guidance": guidance, **options})
-        for i, prompt in enumerate(prompts):
-            noise = 0 if start is None else int(1e6 * abs(float(start[i, 0, 0, 0])))
-            [image] = images(1, size=32, seed=noise + len(prompt) + round(10 * guidance))
-            yield [type("Sample", (), {"image": image})]
+    def make(self, rows):
+        latents, made = self.z_T(rows), []
+        calls.append({"prompts": [prompt for _, prompt, _ in rows], "latents": latents, "guidance": self.guidance})
+        for (_, prompt, _), z in zip(rows, latents):
+            seed = int(1e6 * abs(float(z[0, 0, 0]))) + len(prompt) + round(10 * self.guidance)
+            made.append(type("Sample", (), {"image": images(1, size=32, seed=seed)[0]}))
+        return made
 
-    monkeypatch.setattr(evaluation, "generate", paint)
+    monkeypatch.setattr(sampling.Generation, "make", make)
     return calls
 
 
@@ -114,9 +116,9 @@ def test_the_same_initial_latents_at_every_weight_and_for_every_method(quick, ju
         quick.clear()
         list(sweep(pipe, judge, PROMPTS, out=tmp_path / kind, seed=7, prior=prior, start=kind, **SHORT))
         expected = (
-            u if kind == "white" else prior.start(range(7, 13), kind=kind, scheduler=make_scheduler(pipe), steps=1)
+            u if kind == "white" else prior.start(range(7, 13), kind, scheduler=make_scheduler(pipe), steps=1)
         )
-        batches = {w: [c["start"] for c in quick if c["start"] is not None and c["guidance"] == w] for w in (1, 3)}
+        batches = {w: [c["latents"] for c in quick if c["guidance"] == w] for w in (1, 3)}
         assert {w: torch.equal(torch.cat(found), expected) for w, found in batches.items()} == {1: True, 3: True}
         if kind == "paper":
             assert torch.equal(expected, mean + std * u)
@@ -139,7 +141,7 @@ def test_a_fine_tuned_model_starts_from_its_own_prior(quick, judge, tmp_path):
     pipe.style_prior = StylePrior(torch.ones(4, 16, 16), torch.ones(4, 16, 16))
     list(sweep(pipe, judge, ["a"], out=tmp_path / "own", **SHORT))
     list(sweep(pipe, judge, ["a"], out=tmp_path / "white", start="white", **SHORT))
-    own, white = [c["start"] for c in quick if c["start"] is not None and c["guidance"] == 1]
+    own, white = [c["latents"] for c in quick if c["guidance"] == 1]
     assert torch.equal(own, white + 1)
 
 
@@ -198,7 +200,7 @@ def test_more_pictures_and_more_weights_go_on_from_fewer(quick, judge, tmp_path)
 
 def test_an_interrupted_sweep_goes_on_with_the_same_numbers(done, judge, tmp_path):
     out, _ = done
-    run = sweep(shared_pipeline(), judge, PROMPTS, out=tmp_path, **SHORT)
+    run = sweep(shared_pipeline(), judge, PROMPTS, out=tmp_path, **SHORT).run()
     assert next(run).done == 4
     run.close()
     (tmp_path / "features" / "w3").mkdir()
@@ -279,7 +281,7 @@ def test_two_workers_give_the_points_of_one(done, judge, tmp_path):
 
 def test_workers_stop_when_nobody_waits_for_them_and_when_one_fails(quick, judge, tmp_path):
     options = {**SHORT, "batch_size": 1, "workers": 2}
-    run = sweep(shared_pipeline(), judge, ["a"] * 20, out=tmp_path / "left", **options)
+    run = sweep(shared_pipeline(), judge, ["a"] * 20, out=tmp_path / "left", **options).run()
     next(run)
     run.close()
     assert len(list(tmp_path.glob("left/features/*/*.safetensors"))) < 40
@@ -329,7 +331,7 @@ def test_a_prompt_is_encoded_once_for_all_weights(judge, tmp_path):
 
 
 def test_a_full_disk_leaves_whole_files(quick, judge, tmp_path, monkeypatch):
-    run = sweep(shared_pipeline(), judge, PROMPTS, out=tmp_path, **SHORT)
+    run = sweep(shared_pipeline(), judge, PROMPTS, out=tmp_path, **SHORT).run()
     next(run)
 
     def full(*_):
@@ -390,7 +392,7 @@ def test_features_of_another_sweep_are_found_out(quick, judge, tmp_path):
     theirs = (tmp_path / "b" / "features" / "w1" / "00000.safetensors").read_bytes()
     mine = tmp_path / "a" / "features" / "w1" / "00000.safetensors"
     whole = mine.read_bytes()
-    for wrong, words in ((theirs, "of another sweep; delete it"), (whole[:-20], "not a whole safetensors file .*; delete it")):
+    for wrong, words in ((theirs, "of another sweep; delete it"), (whole[:-20], "not a safetensors file .*; delete it")):
         mine.write_bytes(wrong)
         with pytest.raises(DislibError, match=words):
             read_sweep(tmp_path / "a")

@@ -52,7 +52,7 @@ def test_finetune_then_generate_from_its_prior_and_from_white_noise(base, style,
     assert main(command(base, style, out, **sheet)) == 0
     assert "6 steps on 6 images with style noise" in capsys.readouterr().out
     assert (out / PRIOR).is_file() and {f.name for f in (out / "samples").iterdir()} == {"00003.png", "00006.png"}
-    for options, wanted in (([], "paper"), (["--prior", "none"], "white"), (["--start", "matched"], "matched")):
+    for options, wanted in (([], "paper"), (["--start", "white"], "white"), (["--start", "matched"], "matched")):
         pictures = tmp_path / wanted
         assert main(["generate", "--model", str(out), "--prompt", "a", "--seeds", "0", "--steps", "2", "--out",
                      str(pictures), *options]) == 0

@@ -130,7 +130,7 @@ def test_own_leak_without_correlations_is_that_of_each_element(prior):
     found = own_leak(draws(prior), prior, abar)
     assert share_of(found, prior.mean) == pytest.approx(-off, rel=0.05)
     assert float((found + off * prior.mean).abs().max()) < 0.1
-    assert float(own_leak(draws(prior), prior, abar, kind="matched").abs().max()) < 1e-6
+    assert float(own_leak(draws(prior), prior, abar, start="matched").abs().max()) < 1e-6
 
 
 def test_what_pictures_have_in_common_makes_the_own_leak_larger(prior):

@@ -14,8 +14,8 @@ from dislib.errors import TrainingError
 from dislib.files import digest_of
 from dislib.loading import load_pipeline
 from dislib.training import result as finetuned
-from dislib.training.finetune import noise_id
 from dislib.training.methods import preserved
+from dislib.training.objective import id_of
 
 WORDS = ["a", "b", "c", "d"]
 HOW = {"max_train_steps": 2, "train_batch_size": 2, "checkpointing_steps": 1}
@@ -66,10 +66,10 @@ def test_the_base_models_own_pictures_are_known_by_what_asked_for_them():
 def test_a_prior_is_known_by_its_images(tmp_path):
     pipe, examples = shared_pipeline(), learnt()
     prior = examples.prior(pipe)
-    assert noise_id(shaken(examples).prior(pipe)) == noise_id(prior)
-    assert noise_id(prior) != noise_id(examples.prior(pipe, shrink=0.5)) != noise_id(learnt(images(4, seed=1)).prior(pipe))
+    assert id_of(shaken(examples).prior(pipe)) == id_of(prior)
+    assert id_of(prior) != id_of(examples.prior(pipe, shrink=0.5)) != id_of(learnt(images(4, seed=1)).prior(pipe))
     prior.save(tmp_path / "p.safetensors")
-    assert noise_id(StylePrior.load(tmp_path / "p.safetensors")) == noise_id(prior)
+    assert id_of(StylePrior.load(tmp_path / "p.safetensors")) == id_of(prior)
     by_hand = StylePrior(prior.mean, prior.std)
     assert by_hand.identity() == by_hand.sha256() != StylePrior(prior.mean + 1e-3, prior.std).identity()
 
@@ -126,7 +126,8 @@ def test_a_model_with_a_lora_is_known_by_its_base_and_its_file(tmp_path):
 
 def test_pictures_go_on_where_a_computed_number_differs(tmp_path):
     """Of the settings of `generate`, none is worked out from the others."""
-    from dislib import cli, sampling
+    from dislib.cli import main as cli
+    from dislib.core import sampling
 
     build_pipeline().save_pretrained(tmp_path / "base")
     command = ["generate", "--model", str(tmp_path / "base"), "--prompt", "a", "--seeds", "0", "--steps", "2",

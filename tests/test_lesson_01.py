@@ -1,5 +1,6 @@
 """What lesson 01 claims, asserted on the shipped model."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dislib import encode, generate, load_pipeline, white_noise, world
+import dislib
+from dislib import encode, load_pipeline, white_noise, world
 from dislib.core.latents import blob, checkerboard
 from dislib.lessons.lesson_01 import (
     claim_blob_moves_thing,
@@ -36,11 +38,7 @@ def pipe():
 
 @pytest.fixture(scope="module")
 def paint(pipe):
-    def rows(prompts, seeds, **options):
-        samples = [s.image for batch in generate(pipe, prompts, seeds, **options) for s in batch]
-        return [samples[i : i + len(seeds)] for i in range(0, len(samples), len(seeds))]
-
-    return rows
+    return functools.partial(dislib.paint, pipe)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +78,7 @@ def test_a_constant_sets_the_colour(paint):
     for k in range(8):
         pushes[k, k // 2] = (6, -6)[k % 2] / SIDE
     starts = torch.cat([z[None], z + pushes, z + pushes * BOARD])
-    (plain, *pushed), = paint(["a red house in the meadow"], range(17), start=starts)
+    (plain, *pushed), = paint(["a red house in the meadow"], range(17), latents=starts)
     assert (claim := claim_constant_moves_colour([plain] * 8, pushed[:8], pushed[8:])), str(claim)
 
 
@@ -91,7 +89,7 @@ def test_the_thing_follows_the_blob(pipe, paint):
 
     def slide(pattern):
         bumps = [towards_red * blob(SHAPE, x, 0.62, radius=0.12) * pattern for x in places]
-        return paint(["a red house"], range(20), start=torch.stack([z + bump for z in noises for bump in bumps]))[0]
+        return paint(["a red house"], range(20), latents=torch.stack([z + bump for z in noises for bump in bumps]))[0]
 
     wide, fine = ([row[i : i + 5] for i in range(0, 20, 5)] for row in (slide(1.0), slide(BOARD)))
     assert (claim := claim_blob_moves_thing(places, wide, fine, colour=RED)), str(claim)

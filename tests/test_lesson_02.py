@@ -2,7 +2,7 @@
 
 import pytest
 
-from dislib import StylePrior, data_dir, decode, encode, generate, load_pipeline
+from dislib import StylePrior, data_dir, decode, encode, load_pipeline, paint
 from dislib.evaluation.judge import load_judge
 from dislib.images.images import list_images, load_image
 from dislib.lessons.lesson_02 import (
@@ -39,11 +39,8 @@ def priors(pipe):
 def painted(pipe, priors):
     """From start to rows of prompts, columns of seeds."""
 
-    def paint(**options):
-        samples = [s.image for batch in generate(pipe, PROMPTS, [0, 1, 2], **options) for s in batch]
-        return [samples[i : i + 3] for i in range(0, len(samples), 3)]
-
-    return {"white": paint(), **{kind: paint(start=priors["sketch"], kind=kind) for kind in ("leak", "paper")}}
+    starts = ("white", "leak", "paper")
+    return {start: paint(pipe, PROMPTS, [0, 1, 2], prior=priors["sketch"], start=start) for start in starts}
 
 
 @pytest.mark.parametrize("style", STYLES)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dislib import TrainingSet, data_dir, finetune, generate, load_pipeline
+from dislib import TrainingSet, data_dir, finetune, load_pipeline, paint
 from dislib.core import gaussian
 from dislib.core.pipeline import pipeline_fingerprint, separate
 from dislib.core.prior import first_timestep
@@ -57,16 +57,10 @@ def tuned(pipe, sketches, prior):
 def heaps(pipe, tuned, prior):
     """From (training, start) to rows of prompts, columns of seeds."""
 
-    def paint(model, **start):
-        images = [sample.image for batch in generate(model, PROMPTS, SEEDS, **start) for sample in batch]
-        return [images[i : i + len(SEEDS)] for i in range(0, len(images), len(SEEDS))]
-
-    starts = {"white": {"start": "white"}} | {
-        kind: {"start": prior, "kind": kind} for kind in ("paper", "matched", "leak")
-    }
     wanted = [("white", "white"), ("white", "leak"), ("style", "white"), ("style", "paper"), ("style", "matched")]
-    found = {(name, kind): paint(tuned[name], **starts[kind]) for name, kind in wanted}
-    return found | {("base", "paper"): paint(pipe, **starts["paper"])}
+    how = {"prior": prior, "prompts": PROMPTS, "seeds": SEEDS}
+    found = {(name, start): paint(tuned[name], start=start, **how) for name, start in wanted}
+    return found | {("base", "paper"): paint(pipe, start="paper", **how)}
 
 
 def flat(rows):
@@ -111,7 +105,7 @@ def test_the_method_has_a_leak_of_its_own_and_the_matched_start_has_none(pipe, s
     scheduler = make_scheduler(pipe)
     _, a, b = first_timestep(scheduler, 12)
     z_T = a * sketches.latents + b * prior.sample(range(50))
-    paper, matched = (prior.start(range(100, 200), kind=k, scheduler=scheduler) for k in ("paper", "matched"))
+    paper, matched = (prior.start(range(100, 200), k, scheduler=scheduler) for k in ("paper", "matched"))
     assert (claim := claim_own_leak(z_T, paper, prior.mean, control=matched)), str(claim)
     assert claim_own_leak(z_T, paper, prior.mean) and not claim_own_leak(z_T, matched, prior.mean)
     assert claim.value == pytest.approx(a + b - 1, abs=0.03)
@@ -121,7 +115,6 @@ def test_the_method_has_a_leak_of_its_own_and_the_matched_start_has_none(pipe, s
 # --- what is shipped --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not SHIPPED.exists(), reason="no LoRA is shipped yet: python -m recipes loras")
 @pytest.mark.parametrize("name", LORAS)
 def test_a_shipped_lora_belongs_to_this_base_and_these_pictures(pipe, name):
     record, (style, _) = read(SHIPPED / name), LORAS[name]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dislib import data_dir, generate, load_pipeline
+from dislib import data_dir, load_pipeline, paint
 from dislib.core.pipeline import pipeline_fingerprint
 from dislib.evaluation.judge import fingerprint, load_judge, look
 from dislib.evaluation.memorisation import copying
@@ -213,7 +213,7 @@ def test_a_tuned_model_keeps_layouts_of_its_training_images():
     drawn = {file.name: load_image(file, 128) for file in list_images(style).files}
     train, held_out = ([image for name, image in drawn.items() if (name in used) == side] for side in (True, False))
     prompts = read_prompts(data_dir() / "prompts" / "prompts.jsonl")[::4]
-    made = [s.image for b in generate(load_pipeline(tuned), prompts, [0], guidance=2, kind="matched") for s in b]
+    made = [row[0] for row in paint(load_pipeline(tuned), prompts, [0], guidance=2, start="matched")]
     fresh = shipped_pictures("sketch")[0][:50]
     assert (claim := claim_copies(made, fresh, train, held_out)), str(claim)
     leaning, honest = (copying(pictures, train, held_out) for pictures in (made, fresh))

@@ -1,5 +1,7 @@
 """Metrics against closed forms, against torchmetrics, and against bad input; the judge on a small random CLIP."""
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from small_judge import save_judge
 from dislib.errors import DislibError, ModelError
 from dislib.evaluation.bands import block_bootstrap
 from dislib.evaluation.judge import clip_scores, image_features, load_judge, text_features, zero_shot
-from dislib.evaluation.metrics import FrechetStats, fid, kid, load_features, mmd, psnr, save_features
+from dislib.evaluation.metrics import FrechetStats, fid, kid, load_features, mmd, save_features
 
 
 def gauss(n, mean, spread, *, rng=0):
@@ -54,7 +56,7 @@ def test_fid_of_constant_features_is_the_distance_of_the_constants():
 
 
 def test_fid_of_fewer_pictures_than_dimensions_agrees_with_the_matrix_root():
-    linalg = pytest.importorskip("scipy.linalg")
+    linalg = importlib.import_module("scipy.linalg")
     x, y = normal(20, 30), normal(25, 30, shift=0.3, rng=1) * 1.5
     a, b = (np.cov(z, rowvar=False) for z in (x, y))
     root = linalg.sqrtm(a @ b).real
@@ -87,7 +89,7 @@ def theirs(metric, x, y):
 
 @pytest.mark.parametrize("n", [300, 900])
 def test_fid_agrees_with_torchmetrics(n):
-    image = pytest.importorskip("torchmetrics.image.fid")
+    image = importlib.import_module("torchmetrics.image.fid")
     x, y = normal(n, 128), normal(n + 40, 128, shift=0.1, rng=1) * 1.2
     expected = float(theirs(image.FrechetInceptionDistance(feature=Identity(128)).set_dtype(torch.float64), x, y))
     assert fid(x, y) == pytest.approx(expected, rel=1e-4)
@@ -99,7 +101,7 @@ def test_fid_agrees_with_torchmetrics(n):
 
 @pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`")
 def test_kid_agrees_with_torchmetrics():
-    image = pytest.importorskip("torchmetrics.image.kid")
+    image = importlib.import_module("torchmetrics.image.kid")
     x, y = normal(120, 64), normal(120, 64, shift=0.2, rng=1)
     metric = image.KernelInceptionDistance(feature=Identity(64), subsets=1, subset_size=120)
     assert kid(x, y) == pytest.approx(float(theirs(metric.set_dtype(torch.float64), x, y)[0]), rel=1e-4)
@@ -181,7 +183,7 @@ def test_broken_and_foreign_files_are_refused(tmp_path):
     with pytest.raises(DislibError, match="lacks .*mean"):
         FrechetStats.load(path)
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(DislibError, match="not a whole safetensors file"):
+    with pytest.raises(DislibError, match="not a safetensors file"):
         load_features(path)
 
 
@@ -215,26 +217,6 @@ def test_one_block_is_no_bootstrap():
         block_bootstrap(np.mean, ["a", "a"])
 
 
-# --- PSNR -----------------------------------------------------------------------------------------------------
-
-
-def test_psnr_by_hand():
-    white, grey = Image.new("RGB", (8, 8), (255,) * 3), Image.new("RGB", (8, 8), (245,) * 3)
-    np.testing.assert_allclose(psnr([white, grey], [grey, grey]), [20 * np.log10(25.5), np.inf])
-
-
-def test_psnr_agrees_with_scikit_image():
-    skimage = pytest.importorskip("skimage.metrics")
-    a, b = pictures(2)
-    expected = skimage.peak_signal_noise_ratio(np.asarray(a), np.asarray(b))
-    assert psnr([np.asarray(a)], [b]) == pytest.approx([expected])
-
-
-def test_psnr_names_what_does_not_fit():
-    with pytest.raises(DislibError, match="2 images but 1 references"):
-        psnr(pictures(2), pictures(1))
-    with pytest.raises(DislibError, match="image 0 .* differ in size"):
-        psnr(pictures(1), pictures(1, size=(8, 8)))
 
 
 # --- the judge ------------------------------------------------------------------------------------------------
@@ -284,7 +266,7 @@ def test_clip_scores_are_the_models_own_cosines(judge):
 
 
 def test_clip_scores_agree_with_torchmetrics(judge):
-    multimodal = pytest.importorskip("torchmetrics.multimodal.clip_score")
+    multimodal = importlib.import_module("torchmetrics.multimodal.clip_score")
 
     class Old(torch.nn.Module):
         """transformers 5 returns an object where torchmetrics 1.9 expects the vector."""

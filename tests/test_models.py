@@ -187,7 +187,7 @@ def test_512_px_go_through_prior_and_generate(tmp_path):
     pipe = build_pipeline(sample_size=64)
     prior = StylePrior.from_images(pipe, image_folder(tmp_path / "style", 3, size=700), batch_size=2)
     assert prior.shape == (4, 64, 64) and prior.meta["image_size"] == 512
-    [[sample]] = generate(pipe, ["a b c"], [0], steps=2, start=prior, kind="matched")
+    [[sample]] = generate(pipe, ["a b c"], [0], steps=2, prior=prior, start="matched")
     assert sample.image.size == (512, 512) and sample.latent.shape == (4, 64, 64)
 
 
@@ -205,6 +205,6 @@ def test_full_size_goes_through_prior_and_generate(tmp_path):
     prior.save(tmp_path / "prior.safetensors")
     prior = StylePrior.load(tmp_path / "prior.safetensors", pipe)
     assert prior.shape == (4, 64, 64) and prior.meta["image_size"] == 512
-    [[sample]] = generate(pipe, ["a b c"], [0], steps=2, guidance=3, start=prior, kind="matched")
+    [[sample]] = generate(pipe, ["a b c"], [0], steps=2, guidance=3, prior=prior, start="matched")
     assert sample.image.size == (512, 512) and torch.isfinite(sample.latent).all()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 24 * 2**20  # kB

@@ -202,7 +202,7 @@ def test_starts_have_the_means_and_spreads_of_training():
     assert t == 914 and 0.15 < a < 0.35 and a * a + b * b == pytest.approx(1)
     expected = {"paper": (1.5, 0.5), "matched": ((a + b) * 1.5, 0.5), "leak": (a * 1.5, math.hypot(a * 0.5, b))}
     for kind, (mean, std) in expected.items():
-        z = prior.start(range(1500), kind=kind, scheduler=scheduler, steps=12)
+        z = prior.start(range(1500), start=kind, scheduler=scheduler, steps=12)
         assert float(z.mean()) == pytest.approx(mean, abs=0.01), kind
         assert float(z.std()) == pytest.approx(std, rel=0.01), kind
 
@@ -230,15 +230,15 @@ def test_the_second_draw_of_a_seed_is_independent_of_the_first():
 
 def test_each_start_depends_on_its_own_seed_only():
     for kind in ("paper", "matched", "leak"):
-        both = _prior().start([1, 2], kind=kind, scheduler=schedule())
-        assert torch.equal(both[1:], _prior().start([2], kind=kind, scheduler=schedule()))
+        both = _prior().start([1, 2], start=kind, scheduler=schedule())
+        assert torch.equal(both[1:], _prior().start([2], start=kind, scheduler=schedule()))
 
 
 def test_starts_that_cannot_be():
-    with pytest.raises(PriorError, match="no start 'best'; choose one of paper, matched, leak"):
-        _prior().start([0], kind="best")
+    with pytest.raises(PriorError, match="no start 'best'; choose one of white, paper, matched, leak"):
+        _prior().start([0], start="best")
     with pytest.raises(PriorError, match="depends on the sampler"):
-        _prior().start([0], kind="leak")
+        _prior().start([0], start="leak")
 
 
 # --- mixing ---------------------------------------------------------------------------------------------------

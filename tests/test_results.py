@@ -295,7 +295,6 @@ def test_the_recipe_of_the_references(judge):
     assert len(set(pictures)) == 106
 
 
-@pytest.mark.skipif(not (data_dir() / "results" / "reference").is_dir(), reason="no reference features in data/ yet")
 def test_shipped_references_are_of_the_shipped_judge():
     shipped = fingerprint(load_judge())
     for path in (data_dir() / "results" / "reference").glob("*.safetensors"):

@@ -11,7 +11,7 @@ from helpers import build_pipeline, oracle_pipeline, shared_pipeline
 
 from dislib.core.latents import white_noise
 from dislib.core.prior import StylePrior, first_timestep
-from dislib.core.sampling import SCHEDULERS, STOCHASTIC, generate, latent_scale, make_scheduler, truncated_part
+from dislib.core.sampling import SCHEDULERS, STOCHASTIC, generate, latent_scale, make_scheduler, paint, truncated_part
 from dislib.errors import DislibError, DislibWarning, PriorError, PromptError, SamplerError
 
 # diffusers' schedulers speak to numpy in its old ways; harmless, and thousands of lines.
@@ -46,7 +46,7 @@ def _pointing_at(x0):
 def test_every_sampler_finds_the_known_picture(name, steps):
     x0 = white_noise([99], SHAPE)
     pipe = oracle_pipeline(_pointing_at(x0), beta_end=SHIFTED)
-    samples = _all(pipe, ["a"], [0, 1], guidance=1, steps=steps, scheduler=name, start=_prior())
+    samples = _all(pipe, ["a"], [0, 1], guidance=1, steps=steps, scheduler=name, prior=_prior())
     # DDIM, PNDM and DEIS stop at the least noise of the schedule, as Stable Diffusion does, not at none.
     tolerance = 0.15 if name in ("ddim", "pndm", "deis") else 1e-4
     for sample in samples:
@@ -56,7 +56,7 @@ def test_every_sampler_finds_the_known_picture(name, steps):
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_every_sampler_shows_the_unet_the_start_itself(name):
     pipe = oracle_pipeline(_pointing_at(white_noise([99], SHAPE)), beta_end=SHIFTED)
-    _all(pipe, ["a"], [0, 1], guidance=1, scheduler=name, start=_prior())
+    _all(pipe, ["a"], [0, 1], guidance=1, scheduler=name, prior=_prior())
     torch.testing.assert_close(pipe.unet.calls[0], _prior().sample([0, 1]), atol=1e-5, rtol=1e-5)
 
 
@@ -82,8 +82,8 @@ def _gaussian(m, s, mu, sigma):
 def test_a_unet_tuned_on_style_noise_gives_the_styles_moments(name):
     pipe = oracle_pipeline(_gaussian(1.7, 0.45, 1.7, 0.45))
     latents = torch.stack([
-        s.latent for s in _all(pipe, ["a"], range(8), guidance=1, steps=40, scheduler=name, start=_prior(),
-                               kind="matched")])
+        s.latent for s in _all(pipe, ["a"], range(8), guidance=1, steps=40, scheduler=name, prior=_prior(),
+                               start="matched")])
     # DDIM, PNDM and DEIS keep the least noise of the schedule, and with it 0.029 of the noise's mean.
     rest = 0.029 * 1.7 if name in ("ddim", "pndm", "deis") else 0
     assert float(latents.mean()) == pytest.approx(1.7 + rest, abs=0.02)
@@ -93,7 +93,7 @@ def test_a_unet_tuned_on_style_noise_gives_the_styles_moments(name):
 def test_the_papers_start_misses_the_mean_by_its_own_small_leak():
     """E[z_T] is (a + b) mu in training and mu at the paper's start: DDIM gave 1.63 for a target of 1.70."""
     pipe = oracle_pipeline(_gaussian(1.7, 0.45, 1.7, 0.45))
-    latents = torch.stack([s.latent for s in _all(pipe, ["a"], range(8), guidance=1, steps=50, start=_prior())])
+    latents = torch.stack([s.latent for s in _all(pipe, ["a"], range(8), guidance=1, steps=50, prior=_prior())])
     assert float(latents.mean()) == pytest.approx(1.7 - 0.0683 * 1.7 * 0.65, abs=0.06)
     assert float(latents.mean()) < 1.67
 
@@ -132,10 +132,10 @@ def test_every_seed_for_every_prompt_in_order():
     assert rows == [(0, "a", 7), (1, "a", 2), (2, "a", 5), (3, "b", 7), (4, "b", 2), (5, "b", 5)]
 
 
-@pytest.mark.parametrize("start", [None, _prior()])
+@pytest.mark.parametrize("start", [{}, {"prior": _prior(), "start": "matched"}])
 def test_a_picture_depends_on_its_own_seed_and_prompt_only(start):
     pipe = shared_pipeline()
-    options = dict(start=start, kind="matched", steps=4)
+    options = dict(**start, steps=4)
     expected = {(s.prompt, s.seed): s for s in _all(pipe, ["a b", "c"], [0, 1, 5], **options)}
     for batch_size in (1, 2, 5):
         for s in _all(pipe, ["c", "a b"], [5, 1, 0], **options, batch_size=batch_size):
@@ -198,34 +198,53 @@ def _first_call(**options):
 def test_starts():
     noise = white_noise([4, 2], SHAPE)
     torch.testing.assert_close(_first_call(), noise.repeat(2, 1, 1, 1))
-    torch.testing.assert_close(_first_call(start=noise + 1), (noise + 1).repeat(2, 1, 1, 1))
+    torch.testing.assert_close(_first_call(latents=noise + 1), (noise + 1).repeat(2, 1, 1, 1))
     four = white_noise(range(4), SHAPE)
-    torch.testing.assert_close(_first_call(start=four), four)
-    doubled = _first_call(start=lambda seeds: 2 * white_noise(seeds, SHAPE))
+    torch.testing.assert_close(_first_call(latents=four), four)
+    doubled = _first_call(latents=lambda seeds: 2 * white_noise(seeds, SHAPE))
     torch.testing.assert_close(doubled, 2 * noise.repeat(2, 1, 1, 1))
 
 
-@pytest.mark.parametrize("kind", ["paper", "matched", "leak"])
-def test_a_prior_is_started_with_the_samplers_own_timestep(kind):
+@pytest.mark.parametrize("start", ["paper", "matched", "leak"])
+def test_a_prior_is_started_with_the_samplers_own_timestep(start):
     pipe = build_pipeline(beta_end=SHIFTED)
-    z = _first_call(start=_prior(), kind=kind, scheduler="ddim")
+    z = _first_call(prior=_prior(), start=start, scheduler="ddim")
     scheduler = make_scheduler(pipe, "ddim")
     assert first_timestep(scheduler, 1)[0] == 999
-    expected = _prior().start([4, 2], kind=kind, scheduler=scheduler, steps=1)
+    expected = _prior().start([4, 2], start, scheduler=scheduler, steps=1)
     torch.testing.assert_close(z, expected.repeat(2, 1, 1, 1))
 
 
-@pytest.mark.parametrize("start, words", [
+@pytest.mark.parametrize("latents, words", [
     (torch.zeros(3, *SHAPE), r"\(3, 4, 16, 16\); this model needs \(2, 4, 16, 16\) or \(4, 4, 16, 16\)"),
     (torch.zeros(2, 4, 16, 24), r"\(2, 4, 16, 24\)"),
     (torch.full((2, *SHAPE), math.nan), "NaN or infinite"),
     (lambda seeds: torch.zeros(1, *SHAPE), r"needs \(4, 4, 16, 16\)"),
-    (_prior(shape=(4, 64, 64)), r"\(4, 64, 64\).*\(4, 16, 16\)"),
-    ("pink", "start is a str"),
+    ("pink", "latents is a str"),
 ])
-def test_starts_that_do_not_fit(start, words):
+def test_latents_that_do_not_fit(latents, words):
     with pytest.raises(DislibError, match=words):
-        _all(shared_pipeline(), ["a", "b"], [0, 1], start=start, steps=1)
+        _all(shared_pipeline(), ["a", "b"], [0, 1], latents=latents, steps=1)
+
+
+def test_one_vocabulary():
+    """`prior=` is the style, `start=` one of four words, `latents=` what one has already; the old ways name the new."""
+    for old, words in (
+        ({"prior": _prior(), "kind": "leak"}, "kind= is now called start="), ({"start": _prior()}, "passed as prior= now"),
+        ({"start": torch.zeros(1, *SHAPE)}, "passed as latents= now"), ({"prior": "sketch"}, "give a StylePrior"),
+        ({"start": "leak"}, "'leak' needs a style"), ({"prior": _prior(), "latents": torch.zeros(1, *SHAPE)}, "leave out"),
+    ):
+        with pytest.raises(DislibError, match=words):
+            generate(shared_pipeline(), ["a"], [0], **old)
+    with pytest.raises(TypeError, match="'beginning'"):
+        generate(shared_pipeline(), ["a"], [0], beginning="leak")
+
+
+def test_paint_lays_prompts_in_rows_and_seeds_in_columns():
+    pipe = shared_pipeline()
+    rows = paint(pipe, ["a", "b"], range(3), steps=1)
+    made = _all(pipe, ["a", "b"], range(3), steps=1)
+    assert [len(row) for row in rows] == [3, 3] and rows[1][2].tobytes() == made[5].image.tobytes()
 
 
 # --- what is refused ------------------------------------------------------------------------------------------
@@ -273,7 +292,7 @@ def test_guidance_that_is_none(guidance):
 @pytest.mark.parametrize("options, words", [
     ({"steps": 0}, "steps must be a whole number from 1 to 1000, got 0"), ({"steps": 2.5}, "got 2.5"),
     ({"steps": 1001}, "got 1001"), ({"batch_size": 0}, "batch_size must be a whole number from 1, got 0"),
-    ({"kind": "best"}, "no start 'best'")])
+    ({"start": "best"}, "no start \'best\'")])
 def test_settings_that_are_wrong(options, words):
     with pytest.raises(SamplerError, match=words):
         generate(shared_pipeline(), ["a"], [0], **options)
@@ -288,7 +307,7 @@ def test_prompts_that_are_wrong(prompts, words):
 
 def test_everything_is_checked_at_the_call_not_at_the_first_batch():
     with pytest.raises(PriorError):
-        generate(shared_pipeline(), ["a"], [0], start=_prior(shape=(4, 8, 8)))
+        generate(shared_pipeline(), ["a"], [0], prior=_prior(shape=(4, 8, 8)))
     with pytest.raises(DislibError, match="no seeds"):
         generate(shared_pipeline(), ["a"], [])
 

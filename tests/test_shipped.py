@@ -13,7 +13,7 @@ from safetensors import safe_open
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from dislib.core.latents import decode, encode
-from dislib.core.pipeline import _dtype_keyword, image_size, latent_shape
+from dislib.core.pipeline import _dtype_keyword, image_size, latent_shape, pipeline_fingerprint
 from dislib.core.sampling import generate
 from dislib.core.signal import readability
 from dislib.evaluation.judge import load_judge
@@ -43,8 +43,7 @@ GOALS = {
 
 
 def must_be_there(path, what):
-    if not path.exists():
-        pytest.skip(f"{path.relative_to(ROOT)} is not here yet: {what}")
+    assert path.exists(), f"{path.relative_to(ROOT)} is missing: {what}"
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +237,11 @@ def test_the_model_card_tells_the_reports_numbers(report, pipe):
         assert float(floor) == goal["floor"] and (aim == "-" if goal["aim"] is None else float(aim) == goal["aim"])
     assert str(pipe.scheduler.config.beta_end) in text and str(report["readability"]["rms"]) in text
     assert "Apache-2.0" in text
+
+
+def test_the_change_log_names_the_shipped_model(pipe):
+    newest = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").split("\n## ")[1]
+    assert pipeline_fingerprint(pipe) in newest, "write the fingerprint of the new model into CHANGELOG.md"
 
 
 def test_the_model_card_passes_over_no_missed_aim(report):

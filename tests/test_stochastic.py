@@ -59,7 +59,7 @@ def test_a_whole_pipeline_ends_where_the_closed_form_says(fresh, kind):
     abars, _ = abars_of(make_scheduler(pipe, "ddim"), 20)
     law = {"centred": LAW, "zero-mean": Law(0.0, LAW.std), "unit": Law(0.0, 1.0)}[fresh]
     wanted = follow(start_law(kind, LAW, LAW, abars[0]), abars, LAW, LAW, eta=1.0, fresh=law)
-    found = latents(pipe, fresh=fresh, kind=kind)
+    found = latents(pipe, fresh=fresh, start=kind)
     assert (float(found.mean()), float(found.std())) == pytest.approx(wanted, abs=0.03)
     assert (abs(wanted.mean - LAW.mean) < 0.1) == (fresh == "centred")  # and only one of the three is right
 
@@ -67,7 +67,7 @@ def test_a_whole_pipeline_ends_where_the_closed_form_says(fresh, kind):
 def test_eta_0_is_generate_with_ddim():
     pipe, options = shared_pipeline(), {"guidance": 2.0, "steps": 5, "batch_size": 2}
     [ours] = generate_stochastic(pipe, ["a b"], [3, 4], prior=PRIOR, eta=0.0, **options)
-    [theirs] = generate(pipe, ["a b"], [3, 4], start=PRIOR, kind="matched", scheduler="ddim", **options)
+    [theirs] = generate(pipe, ["a b"], [3, 4], prior=PRIOR, start="matched", scheduler="ddim", **options)
     for mine, other in zip(ours, theirs):
         assert torch.allclose(mine.latent, other.latent, atol=1e-3)
         assert (mine.index, mine.prompt, mine.seed) == (other.index, other.prompt, other.seed)
@@ -93,4 +93,4 @@ def test_refusals():
     with pytest.raises(SamplerError, match="no fresh noise 'pink'; choose one of centred"):
         fresh_noise(PRIOR, "pink")
     with pytest.raises(SamplerError, match="no start 'warm'"):
-        generate_stochastic(pipe, ["a"], [0], prior=PRIOR, kind="warm")
+        generate_stochastic(pipe, ["a"], [0], prior=PRIOR, start="warm")

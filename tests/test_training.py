@@ -273,10 +273,10 @@ def saved(folder, examples, **options):
 
 
 def pixels(pipe, **options):
-    from dislib import generate
+    from dislib import paint
 
-    made = [s.image for batch in generate(pipe, ["a red house"], [0], steps=12, **options) for s in batch]
-    return torch.tensor(list(made[0].tobytes())).int()
+    [[image]] = paint(pipe, ["a red house"], [0], steps=12, **options)
+    return torch.tensor(list(image.tobytes())).int()
 
 
 @pytest.mark.parametrize("rank", [None, 2])
@@ -285,7 +285,7 @@ def test_a_saved_model_starts_from_its_prior_and_so_do_the_lines_on_its_card(tmp
     opened = load_pipeline(folder, device="cpu")
     assert torch.equal(opened.style_prior.mean, prior.mean)
     wanted = pixels(opened)
-    assert (wanted - pixels(opened, start=prior)).abs().max() <= 1
+    assert (wanted - pixels(opened, prior=prior)).abs().max() <= 1
     assert (wanted - pixels(opened, start="white")).abs().max() > 10
     assert (wanted - pixels(pipe)).abs().max() <= 1
     code = (folder / "README.md").read_text().split("```python")[-1].split("```")[0]
@@ -519,7 +519,7 @@ def test_white_start_stays_white_for_a_tuned_model(prior):
     pipe = pipeline()
     pipe.style_prior = prior
     white, own = (next(generate(pipe, ["a"], [3], steps=2, start=start))[0].latent for start in ("white", None))
-    given = next(generate(pipe, ["a"], [3], steps=2, start=white_noise([3], prior.shape)))[0].latent
+    given = next(generate(pipe, ["a"], [3], steps=2, latents=white_noise([3], prior.shape)))[0].latent
     assert torch.equal(white, given) and not torch.allclose(white, own)
 
 

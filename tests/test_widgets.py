@@ -19,7 +19,7 @@ from PIL import Image
 from sweep import controls, sweep, walk
 
 from dislib.core.latents import white_noise
-from dislib.core.sampling import generate
+from dislib.core.sampling import generate, paint
 from dislib.errors import DislibError, DislibWarning
 from dislib.figures.plots import CourseFigure
 from dislib.widgets import PaintTheLatent, SameLatent, paint_latent, same_latent
@@ -135,7 +135,7 @@ def test_side_by_side_leaves_gaps_you_can_see_through():
 
 def test_paint_starts_where_it_is_told():
     pipe, starts = shared_pipeline(), white_noise([5, 6], SHAPE)
-    expected = [sample.image for batch in generate(pipe, ["a b"], [5, 6]) for sample in batch]
+    [expected] = paint(pipe, ["a b"], [5, 6])
     painted = paint_latent.paint(pipe, "a b", starts)
     assert len(painted) == 2 and all(map(np.array_equal, painted, expected))
 

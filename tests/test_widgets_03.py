@@ -72,7 +72,7 @@ def test_mean_and_spread_are_mixed_apart():
 def test_the_mixer_paints_as_generate_does():
     pipe, mixture = shared_pipeline(), PRIORS["dark"]
     (image,) = style_mixer.paint(pipe, "a b", 5, [mixture], "leak")
-    ((sample,),) = generate(pipe, ["a b"], [5], start=mixture, kind="leak")
+    ((sample,),) = generate(pipe, ["a b"], [5], prior=mixture, start="leak")
     assert np.array_equal(image, sample.image)
 
 
@@ -200,7 +200,7 @@ def test_a_slider_paints_one_picture_and_a_new_prompt_all(monkeypatch):
     panel.of_mean["grey"].value = 0.25
     panel.prompt_box.value = "c"
     panel.seed_box.value = 9
-    panel.kind.value = "paper"
+    panel.start.value = "paper"
     assert painted == [1, 4, 4, 4]
 
 
@@ -208,7 +208,7 @@ def test_two_or_three_priors_of_this_model_and_a_known_start():
     with pytest.raises(DislibError, match="two or three priors, got 1"):
         mixer(("pale",))
     with pytest.raises(DislibError, match="no start 'other'; choose one of paper, matched, leak"):
-        mixer(kind="other")
+        mixer(start="other")
     with pytest.raises(PriorError, match="compute the prior with this model"):
         StyleMixer(build_pipeline(sample_size=8), PRIORS)
 

@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,6 +75,7 @@ def add_command(commands):
 
 def run(arguments):
     """Sweep or look, then write the table and the plots."""
+    from ..device import is_main
     from ..evaluation.measure import floors, measure
     from ..evaluation.reference import Reference
     from ..evaluation.sweep import read_sweep
@@ -89,11 +89,11 @@ def run(arguments):
     work = (_of_images if arguments.images else _of_model)(arguments, prompts)
     base = _check_base(arguments, work)
     references = [Reference.of(style, work.judge, features=work.features) for style in arguments.style]
-    for _ in watch(work.progress, unit="pictures", quiet=not _is_main()):
+    for _ in watch(work.sweep, unit="pictures", quiet=not is_main()):
         pass
-    if not _is_main():
+    if not is_main():
         return 0
-    points = read_sweep(out, guidance=work.guidance, n=arguments.n)
+    points = read_sweep(out, guidance=work.sweep.guidance, n=arguments.n)
     if arguments.base and base is None:
         base = points
     rows = []
@@ -109,14 +109,11 @@ def run(arguments):
 
 
 class _Work(NamedTuple):
-    """What is to be measured: the sweep to run, who looks, and the pictures in question."""
+    """What is to be measured, and who looks."""
 
-    progress: Iterator
+    sweep: object
     judge: object
     features: object
-    guidance: list
-    plan: object
-    made_with: dict  # of the sweep's settings those that a base must share
 
 
 def _check_folders(arguments, out):
@@ -147,13 +144,13 @@ def _check_base(arguments, work):
     from ..evaluation.measure import check_base, check_enough
     from ..evaluation.sweep import read_sweep
 
-    rows = [row for batch in work.plan.batches(arguments.n) for row in work.plan.rows(batch)]
-    check_enough([row // work.plan.images_per_prompt for row in rows])
+    rows = work.sweep.rows()
+    check_enough([row // work.sweep.plan.images_per_prompt for row in rows])
     if not arguments.base or _same_folder(arguments.base, arguments.out):
         return None
     try:
-        base = read_sweep(arguments.base, guidance=work.guidance)
-        check_base(base, {**work.made_with, **work.plan.settings()}, rows)
+        base = read_sweep(arguments.base, guidance=work.sweep.guidance)
+        check_base(base, work.sweep.settings, rows)
     except DislibError as error:
         later = "or leave out --base: the same command with it adds nFID later, and all else needs none"
         raise DislibError(f"{error}; {later}") from error
@@ -197,26 +194,23 @@ def _of_model(arguments, prompts):
     """The work of `--model`."""
     from ..core.pipeline import image_size
     from ..core.prior import StylePrior
-    from ..evaluation.judge import looked_at_by
     from ..evaluation.sweep import GUIDANCE, sweep
-    from ..evaluation.sweep_folder import Plan
     from ..loading import load_pipeline
 
     pipe = load_pipeline(arguments.model, device=_device(arguments), local_files_only=arguments.offline)
     judge, features = _eyes(arguments, real=image_size(pipe) > 128)
-    guidance = arguments.guidance or list(GUIDANCE)
-    progress = sweep(
+    work = sweep(
         pipe,
         judge,
         prompts,
         out=arguments.out,
         method=_method(arguments),
         style=arguments.style[0],
-        guidance=guidance,
+        guidance=arguments.guidance or GUIDANCE,
         images_per_prompt=arguments.images_per_prompt,
         n=arguments.n,
         start=arguments.start,
-        prior=StylePrior.load(arguments.prior, pipe) if arguments.prior else None,
+        prior=None if arguments.prior is None else StylePrior.load(arguments.prior, pipe),
         template=arguments.template,
         seed=arguments.seed,
         steps=arguments.steps,
@@ -225,17 +219,13 @@ def _of_model(arguments, prompts):
         features=features,
         pictures=arguments.pictures,
     )
-    plan = Plan(prompts, arguments.images_per_prompt, arguments.seed, arguments.batch_size)
-    made_with = {"steps": arguments.steps, "scheduler": arguments.scheduler, **looked_at_by(judge, features)}
-    return _Work(progress, judge, features, guidance, plan, made_with)
+    return _Work(work, judge, features)
 
 
 def _of_images(arguments, prompts):
     """The work of `--images`."""
-    from ..evaluation.judge import looked_at_by
     from ..evaluation.reference import shipped_style
     from ..evaluation.sweep import sweep_pictures
-    from ..evaluation.sweep_folder import Plan
     from ..images.images import list_images
 
     if arguments.n:
@@ -249,7 +239,7 @@ def _of_images(arguments, prompts):
     if len(weights) > 1:
         raise DislibError(f"{len(weights)} guidance weights, but a folder of pictures is one point; name one")
     judge, features = _eyes(arguments, real=any(shipped_style(style) is None for style in arguments.style))
-    progress = sweep_pictures(
+    work = sweep_pictures(
         files,
         judge,
         prompts,
@@ -260,8 +250,7 @@ def _of_images(arguments, prompts):
         batch_size=arguments.batch_size,
         features=features,
     )
-    plan = Plan(prompts, len(files) // len(prompts), 0, arguments.batch_size)
-    return _Work(progress, judge, features, weights, plan, looked_at_by(judge, features))
+    return _Work(work, judge, features)
 
 
 def _read_record(folder):
@@ -311,12 +300,6 @@ def _device(arguments):
 
     rank = os.environ.get("LOCAL_RANK")
     return arguments.device or (f"cuda:{rank}" if rank and pick_device() == "cuda" else None)
-
-
-def _is_main():
-    from accelerate import PartialState
-
-    return PartialState().is_main_process
 
 
 def _method(arguments):

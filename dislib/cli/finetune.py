@@ -1,6 +1,5 @@
 """`python -m dislib finetune`: fine-tune on a folder of images from the command line, on one process or several."""
 
-import os
 
 from ..errors import DislibError, shorten
 from ..images.captions import SOURCES
@@ -65,6 +64,7 @@ def add_command(commands):
 def run(arguments):
     """Train, show a bar, leave the result in --out."""
     from ..core.pipeline import set_resolution
+    from ..device import is_main
     from ..files import check_output_folder
     from ..loading import load_pipeline
     from ..progress import watch
@@ -86,9 +86,9 @@ def run(arguments):
         print(f"{out}: this very fine-tuning is there already")
         return 0
     last = None
-    for last in watch(records, settings.max_train_steps, quiet=not _is_main()):
+    for last in watch(records, settings.max_train_steps, quiet=not is_main()):
         _keep_sheet(out, last, settings.validation_prompts)
-    if _is_main():
+    if is_main():
         print(f"{out}: {settings.max_train_steps} steps on {len(examples)} images with {arguments.noise} noise"
               f"{f', last loss {last.loss:.4f}, {last.images_per_second:.1f} images/s' if last else ''}")
     return 0
@@ -105,9 +105,6 @@ def settings_of(arguments):
     return Settings(**given, validation_prompts=tuple(arguments.validation_prompts))
 
 
-def _is_main():
-    """Whether this is the process that speaks, among those that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _keep_sheet(out, record, prompts):

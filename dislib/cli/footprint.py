@@ -146,7 +146,8 @@ def bare_losses(pipe, examples, settings):
     optimizer = build_optimizer(trained, settings)
     half = settings.mixed_precision == "fp16"
     scaler = torch.amp.GradScaler(device, enabled=half)
-    batch = draw_batch(examples, settings.train_batch_size, 1, "white", settings)
+    timesteps = pipe.scheduler.config.num_train_timesteps
+    batch = draw_batch(examples, settings.train_batch_size, 1, "white", settings, timesteps=timesteps)
     z, eps, t, context = (part.to(device) for part in batch)
     z_t = pipe.scheduler.add_noise(z, eps, t)
     for _ in range(settings.max_train_steps):

@@ -112,73 +112,64 @@ def generate(arguments):
                           f" at most {MAX_PICTURES:,} go into one folder")
     sampling.check_guidance(arguments.guidance)
     check_output_folder(arguments.out)
-    given = StylePrior.load(arguments.prior) if arguments.prior not in (None, "none") else None
+    if arguments.prior == "none":
+        raise DislibError("--prior none is now called --start white")
+    prior = None if arguments.prior is None else StylePrior.load(arguments.prior)
     pipe = load_pipeline(arguments.model, device=arguments.device, local_files_only=arguments.offline)
-    start = "white" if arguments.prior == "none" else given or pipe.style_prior or "white"
-    if arguments.start and start == "white":
-        raise DislibError(f"--start {arguments.start} needs a style; pass --prior FILE, or a model tuned to a style")
-    options = dict(
-        guidance=arguments.guidance, steps=arguments.steps, scheduler=arguments.scheduler,
-        batch_size=arguments.batch_size, negative=arguments.negative, kind=arguments.start or "paper",
+    work = sampling.check_generation(
+        pipe, prompts, seeds, prior=prior, start=arguments.start, guidance=arguments.guidance, steps=arguments.steps,
+        scheduler=arguments.scheduler, batch_size=arguments.batch_size, negative=arguments.negative,
     )
-    sampling.generate(pipe, prompts, seeds, start=start, **options)  # every check, before a folder is made
-    gallery = Gallery(arguments.out, _settings(start, pipe, prompts, seeds, options), total)
+    gallery = Gallery(arguments.out, _settings(work, arguments.scheduler), total)
     first = gallery.resume()
     if gallery.is_complete():
         print(f"{printable(gallery.folder)}: all {total} pictures of these settings are there already")
         return 0
-    _fill(gallery, pipe, prompts, seeds, start, options, first)
+    _fill(gallery, work, first)
     print(f"{printable(gallery.folder)}: {total} pictures{f', {first} of them from before' if first else ''}")
     return 0
 
 
-def _fill(gallery, pipe, prompts, seeds, start, options, first):
-    from ..core.sampling import generate as batches_of
+def _fill(gallery, work, first):
     from ..core.sampling import truncated_part
     from ..progress import Bar
 
     gallery.begin()
     report = Bar("pictures", first=first)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # already said at the first call
-        batches = batches_of(pipe, prompts, seeds, start=start, first=first, **options)
-    for batch in batches:
+    for batch in work.batches(first):
         for sample in batch:
             gallery.add(sample)
         report(batch[-1].index + 1, gallery.total)
-    rows = [(prompt, seed) for prompt in prompts for seed in seeds]
+    rows = [(prompt, seed) for prompt in work.prompts for seed in work.seeds]
     images = [{"file": gallery.path(i).name, "prompt": p, "seed": s} for i, (p, s) in enumerate(rows)]
-    lost = {prompt: part for prompt in prompts if (part := truncated_part(pipe, prompt))}
-    gallery.finish(images=images, truncated=lost, versions=_versions(), **_worked_out(start, pipe, options))
+    lost = {prompt: part for prompt in work.prompts if (part := truncated_part(work.pipe, prompt))}
+    gallery.finish(images=images, truncated=lost, versions=_versions(), **_worked_out(work))
 
 
-def _settings(start, pipe, prompts, seeds, options):
+def _settings(work, scheduler):
     """All that the pictures depend on; two runs with equal settings make equal pictures."""
-    from ..core import sampling
     from ..core.pipeline import image_size, model_id, pipeline_fingerprint
 
-    scheduler = sampling.make_scheduler(pipe, options["scheduler"])
+    pipe = work.pipe
     return {
         "model": model_id(pipe), "fingerprint": pipeline_fingerprint(pipe), "image_size": image_size(pipe),
         "device": pipe.device.type, "dtype": str(pipe.unet.dtype).removeprefix("torch."),
-        "prompts": prompts, "seeds": seeds, "negative": options["negative"], "guidance": options["guidance"],
-        "steps": options["steps"], "batch_size": options["batch_size"], "scheduler": options["scheduler"],
-        "scheduler_class": type(scheduler).__name__, "scheduler_config": _plain(scheduler.config),
-        "start": "white" if start == "white" else options["kind"],
-        "prior": None if start == "white" else start.identity(),
+        "prompts": work.prompts, "seeds": work.seeds, "negative": work.negative, "guidance": work.guidance,
+        "steps": work.steps, "batch_size": work.batch_size, "scheduler": scheduler,
+        "scheduler_class": type(work.scheduler).__name__, "scheduler_config": _plain(work.scheduler.config),
+        "start": work.start, "prior": work.prior.identity() if work.prior else None,
     }
 
 
-def _worked_out(start, pipe, options):
+def _worked_out(work):
     """What follows from the settings by computing, which is told but never compared."""
-    from ..core import sampling
     from ..core.prior import first_timestep
+    from ..core.sampling import latent_scale
 
-    scheduler = sampling.make_scheduler(pipe, options["scheduler"])
     return {
-        "first_timestep": first_timestep(scheduler, options["steps"])[0],
-        "latent_scale": sampling.latent_scale(scheduler, options["steps"]),
-        "prior_sha256": None if start == "white" else start.sha256(),
+        "first_timestep": first_timestep(work.scheduler, work.steps)[0],
+        "latent_scale": latent_scale(work.scheduler, work.steps),
+        "prior_sha256": work.prior.sha256() if work.prior else None,
     }
 
 
@@ -241,9 +232,10 @@ def _add_generate(commands):
     texts.add_argument("--prompts", metavar="FILE", help="prompts from .txt, .json, .jsonl, .csv or .tsv")
     command.add_argument("--seeds", default="0-7", help="such as 0-7 (default) or 0,3,12")
     command.add_argument("--guidance", type=float, default=3.0, metavar="W", help="1 (none) or more (default 3)")
-    command.add_argument("--prior", metavar="FILE|none", help="start from this style prior; none: from white noise;"
-                         " default: the prior the model was fine-tuned with, if any")
-    command.add_argument("--start", choices=("paper", "matched", "leak"), help="how (default paper)")
+    command.add_argument("--prior", metavar="FILE", help="the style prior to start from; default: the one the model was"
+                         " fine-tuned with, if any")
+    command.add_argument("--start", choices=("white", "paper", "matched", "leak"), help="default: paper with a prior,"
+                         " else white")
     command.add_argument("--out", required=True, metavar="DIR")
     command.add_argument("--steps", type=int, default=12, help="default 12")
     command.add_argument("--scheduler", default="dpm", metavar="NAME", help="a deterministic sampler: dpm (default),"

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..errors import check_words
 from .stochastic import stochastic_step
 
 
@@ -49,9 +50,9 @@ def ideal_eps(z, abar, data, noise):
     return noise.mean + math.sqrt(1 - abar) * noise.std**2 / law.std**2 * (z - law.mean)
 
 
-def start_law(kind, data, noise, abar):
+def start_law(start, data, noise, abar):
     """The law of z_T of a start whose prior is the noise's law: "paper", "matched" or "leak" (`StylePrior.start`)."""
-    return {"paper": noise, "matched": noisy(noise, noise, abar), "leak": noisy(noise, WHITE, abar)}[kind]
+    return {"paper": noise, "matched": noisy(noise, noise, abar), "leak": noisy(noise, WHITE, abar)}[start]
 
 
 def follow(start, abars, data, noise, *, eta=0.0, fresh=WHITE):
@@ -114,7 +115,7 @@ def modes(latents, prior):
     return values / math.sqrt(len(y) - 1), patterns
 
 
-def own_leak(latents, prior, abar, *, kind="paper"):
+def own_leak(latents, prior, abar, *, start="paper", **old):
     """How far the mean of the pictures lies from mu for a Gaussian with the style's own correlations, (4, h, w).
 
     The mean of z_T is off by E[start] - (a + b) mu; along each of the `modes` the sampler hands it on with its `gain`.
@@ -124,10 +125,11 @@ def own_leak(latents, prior, abar, *, kind="paper"):
         latents: (n, 4, h, w) of the style.
         prior: its StylePrior: the noise of training and the start.
         abar: at the sampler's first timestep.
-        kind: "paper" or "matched".
+        start: "paper" or "matched".
     """
+    check_words(old, kind="start=")
     noise = Law(prior.mean.double(), prior.std.double())
-    off = (start_law(kind, noise, noise, abar).mean - noisy(noise, noise, abar).mean) / noise.std
+    off = (start_law(start, noise, noise, abar).mean - noisy(noise, noise, abar).mean) / noise.std
     std, patterns = modes(latents, prior)
     along = gain(Law(0.0, std), WHITE, abar) * (patterns @ off.flatten())
     return (noise.std * (patterns.T @ along).reshape(prior.shape)).float()

@@ -1,7 +1,11 @@
 """Images to latents and back, and the white noise every sample begins with."""
 
+from __future__ import annotations
+
 import itertools
 import operator
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -9,8 +13,12 @@ from ..errors import DislibError, ImageError, ModelError
 from ..images.prompts import MAX_SEED
 from .pipeline import image_size
 
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
+    from PIL import Image
 
-def encode(pipe, images, *, batch_size=8):
+
+def encode(pipe: StableDiffusionPipeline, images: list[Image.Image], *, batch_size: int = 8) -> torch.Tensor:
     """Encode images as scaled latents: the posterior's mode times `vae.config.scaling_factor`.
 
     The mode, not a draw, so that an image always has the same latent (as the authors' follow-up code does).
@@ -33,7 +41,9 @@ def encode(pipe, images, *, batch_size=8):
     return torch.cat(batches)
 
 
-def encode_batches(pipe, images, *, batch_size=8):
+def encode_batches(
+    pipe: StableDiffusionPipeline, images: Iterable[Image.Image], *, batch_size: int = 8,
+) -> Iterator[torch.Tensor]:
     """Like `encode`, but for any iterable of images: yields (b, 4, h, w) batches and holds only one at a time."""
     size, images, done = image_size(pipe), iter(images), 0
     while batch := list(itertools.islice(images, batch_size)):
@@ -50,7 +60,7 @@ def _encode_batch(pipe, images):
 
 
 @torch.no_grad()
-def decode(pipe, latents, *, batch_size=8):
+def decode(pipe: StableDiffusionPipeline, latents: torch.Tensor, *, batch_size: int = 8) -> list[Image.Image]:
     """Decode scaled latents to pictures.
 
     Args:
@@ -75,7 +85,7 @@ def decode(pipe, latents, *, batch_size=8):
     return images
 
 
-def white_noise(seeds, shape):
+def white_noise(seeds: Iterable[int], shape: tuple[int, ...]) -> torch.Tensor:
     """Standard normal noise, one draw an image, from its seed alone.
 
     `torch.Generator("cpu").manual_seed(seed)` makes each, so an image can be remade with plain diffusers, on any
@@ -93,7 +103,7 @@ def white_noise(seeds, shape):
     return torch.stack(noise)
 
 
-def blob(shape, x, y, *, radius=0.2):
+def blob(shape: tuple[int, ...], x: float, y: float, *, radius: float = 0.2) -> torch.Tensor:
     """A smooth bump to add to a channel of a latent: 1 in its middle, falling off as a Gaussian.
 
     Args:
@@ -114,7 +124,7 @@ def blob(shape, x, y, *, radius=0.2):
     return down[:, None] * across[None]
 
 
-def checkerboard(shape):
+def checkerboard(shape: tuple[int, ...]) -> torch.Tensor:
     """+1 and -1 in turn, float32 (h, w): as strong as a constant of 1 but of the finest grain, with mean 0.
 
     Multiply a constant or a blob by it, and the same energy sits where the last noise hides it.
@@ -126,7 +136,7 @@ def checkerboard(shape):
     return 1.0 - 2.0 * ((rows[:, None] + columns[None]) % 2)
 
 
-def check_seeds(seeds):
+def check_seeds(seeds: Iterable[int]) -> list[int]:
     """The seeds as a list of ints.
 
     Raises:
@@ -144,7 +154,7 @@ def check_seeds(seeds):
     return seeds
 
 
-def check_finite(latents, name):
+def check_finite(latents: torch.Tensor, name: str) -> None:
     """Refuse latents with NaN or infinity, saying how many and where the first one is."""
     bad = ~torch.isfinite(latents)
     if bad.any():

@@ -1,5 +1,7 @@
 """The parts of a Stable Diffusion pipeline: its sizes, its name and its fingerprint."""
 
+from __future__ import annotations
+
 import copy
 import hashlib
 import os
@@ -25,14 +27,14 @@ def from_pretrained(kind, source, dtype, **options):
     return kind.from_pretrained(source, use_safetensors=True, **{_dtype_keyword(): dtype}, **options)
 
 
-def separate(pipe):
+def separate(pipe: StableDiffusionPipeline) -> StableDiffusionPipeline:
     """A pipeline with a U-Net of its own, to be fine-tuned, that shares all other parts with `pipe`."""
     twin = copy.copy(pipe)
     twin.unet = copy.deepcopy(pipe.unet)
     return twin
 
 
-def set_resolution(pipe, resolution):
+def set_resolution(pipe: StableDiffusionPipeline, resolution: int) -> None:
     """Let the pipeline make (and be trained on) square pictures of another size, in pixels.
 
     The size is kept with the U-Net's own settings, so a model fine-tuned and saved at it keeps it.
@@ -47,14 +49,14 @@ def set_resolution(pipe, resolution):
     pipe.unet.register_to_config(sample_size=resolution // pipe.vae_scale_factor)
 
 
-def latent_shape(pipe):
+def latent_shape(pipe: StableDiffusionPipeline) -> tuple[int, int, int]:
     """Shape (c, h, w) of one latent: (4, 16, 16) for the embedded model, (4, 64, 64) for Stable Diffusion 1.5."""
     side = pipe.unet.config.sample_size
     height, width = (side, side) if isinstance(side, int) else side
     return pipe.unet.config.in_channels, height, width
 
 
-def image_size(pipe):
+def image_size(pipe: StableDiffusionPipeline) -> int:
     """Side of the model's square pictures in pixels: 128 for the embedded model, 512 for Stable Diffusion 1.5.
 
     Raises:
@@ -66,13 +68,13 @@ def image_size(pipe):
     return height * pipe.vae_scale_factor
 
 
-def model_id(pipe):
+def model_id(pipe: StableDiffusionPipeline) -> str:
     """The hub id a pipeline was loaded from, or the name of its folder (never a private path)."""
     name = str(pipe.name_or_path or "unnamed")
     return Path(name).name if os.path.isdir(name) else name
 
 
-def weight_sample(module):
+def weight_sample(module: torch.nn.Module) -> np.ndarray:
     """One weight from the middle of each matrix and kernel of a module: a few hundred numbers that identify it.
 
     Returns:
@@ -82,7 +84,7 @@ def weight_sample(module):
     return np.array([w.flatten()[w.numel() // 2].float().item() for _, w in weights if w.ndim > 1], dtype=np.float32)
 
 
-def pipeline_fingerprint(pipe):
+def pipeline_fingerprint(pipe: StableDiffusionPipeline) -> str:
     """16 hexadecimal digits that change when the U-Net, the text encoder or the VAE changes.
 
     They are of the weights as they lie in the files; a U-Net with a LoRA in it is known by its base and that LoRA.
@@ -94,7 +96,7 @@ def pipeline_fingerprint(pipe):
     return digest.hexdigest()[:16]
 
 
-def random_sd15(*, dtype=torch.float32, tokenizer=None):
+def random_sd15(*, dtype: torch.dtype = torch.float32, tokenizer=None) -> StableDiffusionPipeline:
     """A pipeline with the exact configuration of Stable Diffusion 1.5 and random weights.
 
     It makes no pictures worth seeing. It is for trying out shapes and memory at 512 px without a download of 4 GB:

@@ -4,24 +4,31 @@ mu and sigma are element-wise: one number for each channel and position of a lat
 noise in place of N(0, I) and starting from it is the method of "Diffusion in Style" (ICCV 2023).
 """
 
+from __future__ import annotations
+
 import copy
 import dataclasses
 import hashlib
 import math
 import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from ..errors import DislibError, ImageError, PriorError, shorten
+from ..errors import DislibError, ImageError, PriorError, check_words, shorten
 from ..files import check_output_file, digest_of, make_folder, read_safetensors, user_path, write_safetensors
 from ..images.images import ImageList, check_images, list_images, load_image, prepare_image
 from .latents import check_finite, encode_batches, white_noise
 from .pipeline import image_size, latent_shape, model_id, weight_sample
 
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
+
 STD_FLOOR = 1e-3
 DEFAULT_N = 50  # enough for a tenth of error in sigma: 1 / sqrt(2 (n - 1))
-KINDS = ("paper", "matched", "leak")
+STARTS = ("white", "paper", "matched", "leak")  # where z_T comes from, see `StylePrior.start`
 FORMAT, FORMAT_VERSION = "dislib style prior", 1
 
 
@@ -56,7 +63,10 @@ class StylePrior:
         return tuple(self.mean.shape)
 
     @classmethod
-    def from_images(cls, pipe, images, *, n=None, seed=0, shrink=0.0, batch_size=8, report=None):
+    def from_images(
+        cls, pipe: StableDiffusionPipeline, images, *, n: int | None = None, seed: int = 0, shrink: float = 0.0,
+        batch_size: int = 8, report: Callable | None = None,
+    ) -> StylePrior:
         """Compute the prior of a folder of images in one pass; memory does not grow with their number.
 
         Args:
@@ -91,7 +101,7 @@ class StylePrior:
         return prior
 
     @classmethod
-    def from_latents(cls, batches, *, shrink=0.0):
+    def from_latents(cls, batches: Iterable[torch.Tensor], *, shrink: float = 0.0) -> StylePrior:
         """Compute the prior of latents that come in batches (Welford's method, float64), one pass.
 
         Args:
@@ -117,23 +127,26 @@ class StylePrior:
         meta = {"n": moments.n, "floored": int((std < STD_FLOOR).sum()), "shrink": float(shrink)}
         return cls(mean.float(), std.clamp(min=STD_FLOOR).float(), meta)
 
-    def sample(self, seeds):
+    def sample(self, seeds: Iterable[int]) -> torch.Tensor:
         """Draw from N(mu, diag(sigma^2)): mu + sigma u with u = white_noise(seed); (len(seeds), 4, h, w)."""
         return self._dress(white_noise(seeds, self.shape))
 
-    def start(self, seeds, *, kind="paper", scheduler=None, steps=12):
+    def start(
+        self, seeds: Iterable[int], start: str = "paper", *, scheduler=None, steps: int = 12, **old,
+    ) -> torch.Tensor:
         """Draw the latents z_T a sampler starts from.
 
         With a = sqrt(abar) and b = sqrt(1 - abar) at the scheduler's first timestep for `steps` steps, u white
         noise of the seed, x = mu + sigma n, and n from a second, independent stream of the same seed:
 
+        - "white":    u, as without a style.
         - "paper":    mu + sigma u, as "Diffusion in Style" samples; for a U-Net tuned with style noise.
         - "matched":  a x + b (mu + sigma u), as the tuned U-Net saw it in training; this course's own variant.
         - "leak":     a x + b u, as the base U-Net saw it in training (signal leak, WACV 2024); training-free.
 
         Args:
             seeds: one seed an image.
-            kind: which of the three.
+            start: which of the four.
             scheduler: a diffusers scheduler; "matched" and "leak" need it. `generate` passes its own.
             steps: inference steps that will be made, since the first timestep depends on them.
 
@@ -141,28 +154,29 @@ class StylePrior:
             float32 tensor (len(seeds), 4, h, w) on the CPU, of about unit scale: `latents=` of a diffusers pipeline,
             which multiplies it by `init_noise_sigma` itself.
         """
-        if kind not in KINDS:
-            raise PriorError(f"there is no start {kind!r}; choose one of {', '.join(KINDS)}")
+        check_words(old, kind="start")
+        if start not in STARTS:
+            raise PriorError(f"there is no start {start!r}; choose one of {', '.join(STARTS)}")
         u = white_noise(seeds, self.shape)
-        if kind == "paper":
-            return self._dress(u)
+        if start in ("white", "paper"):
+            return u if start == "white" else self._dress(u)
         if scheduler is None:
-            raise PriorError(f'the start "{kind}" depends on the sampler; pass scheduler= and steps=')
+            raise PriorError(f'the start "{start}" depends on the sampler; pass scheduler= and steps=')
         _, a, b = first_timestep(scheduler, steps)
         x = self._dress(white_noise([second_stream(seed) for seed in seeds], self.shape))
-        return a * x + b * (self._dress(u) if kind == "matched" else u)
+        return a * x + b * (self._dress(u) if start == "matched" else u)
 
     def _dress(self, u):
         return self.mean + self.std * u
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike) -> None:
         """Write `mean`, `std` (float32) and the metadata to a .safetensors file, atomically."""
         path = check_output_file(path, suffix=".safetensors")
         make_folder(path.parent)
         meta = {"format": FORMAT, "version": FORMAT_VERSION, **self.meta}
         write_safetensors(path, {"mean": self.mean, "std": self.std}, meta)
 
-    def identity(self):
+    def identity(self) -> str:
         """64 hexadecimal digits of what the prior was made from, the same on every machine.
 
         A prior of unknown origin is known by its numbers. If you change the numbers of another one, leave `source`
@@ -170,7 +184,7 @@ class StylePrior:
         """
         return self.meta.get("source") or self.sha256()
 
-    def sha256(self):
+    def sha256(self) -> str:
         """64 hexadecimal digits that change with any number of mean or std (not with the metadata)."""
         digest = hashlib.sha256()
         for part in (self.mean, self.std):
@@ -178,7 +192,7 @@ class StylePrior:
         return digest.hexdigest()
 
     @classmethod
-    def load(cls, path, pipe=None):
+    def load(cls, path: str | os.PathLike, pipe: StableDiffusionPipeline | None = None) -> StylePrior:
         """Read a prior; with `pipe`, make sure that it belongs to that model.
 
         Raises:
@@ -194,7 +208,7 @@ class StylePrior:
             prior.check(pipe)
         return prior
 
-    def check(self, pipe):
+    def check(self, pipe: StableDiffusionPipeline) -> None:
         """Make sure that this prior was made in the latents of `pipe`.
 
         Raises:
@@ -213,7 +227,7 @@ class StylePrior:
             )
 
     @classmethod
-    def mix(cls, priors, weights=None):
+    def mix(cls, priors: Iterable[StylePrior], weights: Iterable[float] | None = None) -> StylePrior:
         """A prior between several: the weighted mean of their means and of their stds.
 
         For Gaussians with diagonal covariance this is the Wasserstein-2 barycentre, so two styles blend without
@@ -240,7 +254,7 @@ class RunningMoments:
     def __init__(self):
         self.n, self.mean, self.m2 = 0, None, None
 
-    def update(self, batch):
+    def update(self, batch: torch.Tensor) -> None:
         """Take in a batch (b, 4, h, w)."""
         batch = batch.detach().to("cpu", torch.float64)
         check_finite(batch, "latents")
@@ -263,7 +277,7 @@ class RunningMoments:
         return self.m2 / max(self.n - 1, 1)
 
 
-def first_timestep(scheduler, steps):
+def first_timestep(scheduler, steps: int) -> tuple[int, float, float]:
     """Where a sampler starts: (t, a, b) with a = sqrt(abar_t) and b = sqrt(1 - abar_t).
 
     t is the scheduler's first inference timestep: with 50 steps 981 for the "leading" spacing of diffusers' default
@@ -276,7 +290,7 @@ def first_timestep(scheduler, steps):
     return t, math.sqrt(abar), math.sqrt(1 - abar)
 
 
-def second_stream(seed):
+def second_stream(seed: int) -> int:
     """Another seed, derived from `seed`, whose noise has nothing to do with that of any small seed."""
     digest = hashlib.sha256(f"dislib second stream {int(seed)}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

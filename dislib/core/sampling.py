@@ -1,22 +1,38 @@
 """Pictures from a pipeline: every seed for every prompt, each depending on its own seed and prompt alone."""
 
+from __future__ import annotations
+
 import contextlib
 import copy
 import dataclasses
 import itertools
 import math
-import operator
 import threading
 import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import diffusers
 import torch
 from PIL import Image
 
-from ..errors import DislibWarning, PromptError, SamplerError, check_text, shorten
+from ..errors import (
+    DislibWarning,
+    PriorError,
+    PromptError,
+    SamplerError,
+    check_text,
+    check_whole,
+    check_words,
+    shorten,
+)
+from ..progress import watch
 from .latents import check_finite, check_seeds, decode, white_noise
 from .pipeline import latent_shape
-from .prior import KINDS, StylePrior
+from .prior import STARTS, StylePrior
+
+if TYPE_CHECKING:
+    from diffusers import SchedulerMixin, StableDiffusionPipeline
 
 # Short names of the deterministic samplers. Heun and DPM2 call the U-Net twice a step, PNDM once more in all.
 SCHEDULERS = {
@@ -59,10 +75,11 @@ class Sample:
 
 
 def generate(
-    pipe, prompts, seeds, *, guidance=3.0, steps=12, start=None, kind="paper", scheduler="dpm", batch_size=8,
-    negative=None, eta=0.0, first=0,
-):
-    """Make every seed's picture for every prompt; a generator of batches.
+    pipe: StableDiffusionPipeline, prompts: list[str], seeds: Iterable[int], *, prior: StylePrior | None = None,
+    start: str | None = None, latents: torch.Tensor | Callable | None = None, guidance: float = 3.0, steps: int = 12,
+    scheduler="dpm", batch_size: int = 8, negative: str | None = None, eta: float = 0.0, first: int = 0, **old,
+) -> Iterator[list[Sample]]:
+    """Make every seed's picture for every prompt; a generator of batches. `paint` gives the pictures alone.
 
     `for batch in generate(...): for sample in batch: ...` A picture depends on its own seed and prompt only, not on
     the batch it is made in (up to rounding: at most one grey level). Each distinct prompt is encoded once.
@@ -71,14 +88,16 @@ def generate(
         pipe: a StableDiffusionPipeline; it is left as it was.
         prompts: list of strings.
         seeds: whole numbers from 0; all are used for each prompt.
+        prior: the StylePrior of the style to start from; by default the one the model was fine-tuned with
+            (`pipe.style_prior`), if it was.
+        start: "white", "paper", "matched" or "leak", see `StylePrior.start`; by default "paper" with a prior, and
+            "white" without.
+        latents: z_T itself in place of both: a tensor, one latent a seed (used for every prompt) or one an image,
+            (n, 4, h, w), or a function of the list of seeds returning such a tensor. Of unit scale, as diffusers'
+            `latents=`; no scaling by `init_noise_sigma` is needed.
         guidance: weight w of classifier-free guidance, eps = eps_0 + w (eps_text - eps_0), at least 1. With 1 the
             U-Net is called once a step instead of twice.
         steps: inference steps.
-        start: where z_T comes from. None: the prior the model was fine-tuned with (`pipe.style_prior`), or else white
-            noise. "white": white noise in any case. A StylePrior: drawn from it, see `kind`. A tensor, one latent
-            a seed (used for every prompt) or one an image, (n, 4, h, w). A function of the list of seeds returning
-            such a tensor. All of unit scale, as `latents=` of diffusers; no scaling by `init_noise_sigma` is needed.
-        kind: "paper", "matched" or "leak", see `StylePrior.start`.
         scheduler: a name in `SCHEDULERS`, a deterministic diffusers scheduler, or None for the pipeline's own.
         batch_size: pictures made at once.
         negative: negative prompt, in place of the empty one.
@@ -91,19 +110,116 @@ def generate(
     Raises:
         PromptError, SamplerError, PriorError, DislibError: at the call, before anything is computed.
     """
+    return check_generation(
+        pipe, prompts, seeds, prior=prior, start=start, latents=latents, guidance=guidance, steps=steps,
+        scheduler=scheduler, batch_size=batch_size, negative=negative, eta=eta, **old,
+    ).batches(first)
+
+
+def paint(pipe: StableDiffusionPipeline, prompts: list[str], seeds: Iterable[int], **how) -> list[list[Image.Image]]:
+    """Every prompt from every seed: rows of prompts, columns of seeds, PIL pictures; `how` as for `generate`."""
+    seeds = list(seeds)
+    batches = watch(generate(pipe, prompts, seeds, **how), len(prompts) * len(seeds), unit="pictures")
+    images = [sample.image for batch in batches for sample in batch]
+    return [images[i : i + len(seeds)] for i in range(0, len(images), len(seeds))]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Generation:
+    """What `generate` was asked for, found fit. `start` says where z_T comes from ("latents" where it was given), with
+    `prior` (None from white noise); `z_T` makes it for rows of (index, prompt, seed)."""
+
+    pipe: Any
+    prompts: list
+    seeds: list
+    start: str
+    prior: StylePrior | None
+    z_T: Callable
+    guidance: float
+    steps: int
+    scheduler: Any
+    batch_size: int
+    negative: str | None
+
+    def batches(self, first: int = 0) -> Iterator[list[Sample]]:
+        """The pictures from number `first` on, batch by batch."""
+        plan = [(i, *pair) for i, pair in enumerate(itertools.product(self.prompts, self.seeds))][first:]
+        batches = [plan[i : i + self.batch_size] for i in range(0, len(plan), self.batch_size)]
+        embed = _embedder(self.pipe)
+        return (self.make(rows, embed) for rows in batches)
+
+    def make(self, rows: list[tuple[int, str, int]], embed=None) -> list[Sample]:
+        """One batch by the pipeline itself; rows of (index, prompt, seed), not only those of the plan."""
+        pipe, embed, scheduler = self.pipe, embed or _embedder(self.pipe), copy.deepcopy(self.scheduler)
+        z = self.z_T(rows) * latent_scale(scheduler, self.steps)
+        embeds = torch.cat([embed(prompt) for _, prompt, _ in rows])
+        empty = torch.cat([embed(self.negative or "")] * len(rows)) if self.guidance > 1 else None
+        with scheduler_of(pipe, scheduler):
+            z = pipe(
+                prompt_embeds=embeds, negative_prompt_embeds=empty, latents=z.to(embeds.dtype),
+                guidance_scale=self.guidance, num_inference_steps=self.steps, output_type="latent",
+            ).images
+        if not torch.isfinite(z).all():
+            raise SamplerError(
+                f"the sampler gave NaN or infinite latents (guidance {self.guidance:g}, {self.steps} steps,"
+                f" {embeds.dtype}); lower the guidance, load the model with dtype=torch.float32, or get its files again"
+            )
+        images = decode(pipe, z, batch_size=min(len(rows), 4))
+        return [Sample(*row, image, latent) for row, image, latent in zip(rows, images, z.float().cpu())]
+
+
+def check_generation(
+    pipe: StableDiffusionPipeline, prompts: list[str], seeds: Iterable[int], *, prior: StylePrior | None = None,
+    start: str | None = None, latents: torch.Tensor | Callable | None = None, guidance: float = 3.0, steps: int = 12,
+    scheduler="dpm", batch_size: int = 8, negative: str | None = None, eta: float = 0.0, **old,
+) -> Generation:
+    """Find out before long work whether `generate` can do what is asked, and say what will be lost; a Generation.
+
+    Args, Raises:
+        as `generate`.
+    """
+    check_words(old, kind='start=: one of "white", "paper", "matched", "leak"')
     prompts, seeds = _check_prompts(prompts), check_seeds(seeds)
-    steps = _check_count(steps, "steps", most=pipe.scheduler.config.num_train_timesteps)
-    batch_size, guidance = _check_count(batch_size, "batch_size"), check_guidance(guidance)
-    scheduler = make_scheduler(pipe, scheduler, eta=eta)
-    z_T = _starter(pipe, start, kind, scheduler, steps, seeds, len(prompts))
+    steps = check_whole(steps, "steps", most=pipe.scheduler.config.num_train_timesteps, error=SamplerError)
+    batch_size = check_whole(batch_size, "batch_size", error=SamplerError)
+    guidance, scheduler = check_guidance(guidance), make_scheduler(pipe, scheduler, eta=eta)
+    if latents is None:
+        prior, start = resolve_start(pipe, prior, start)
+        z_T = _drawn(prior, start, scheduler, steps, latent_shape(pipe))
+    else:
+        z_T = _given(pipe, prior, start, latents, seeds, len(prompts))
+        prior, start = None, "latents"
     _say_what_is_lost(pipe, prompts, negative, guidance)
-    plan = [(i, prompt, seed) for i, (prompt, seed) in enumerate(itertools.product(prompts, seeds))][first:]
-    batches = [plan[i : i + batch_size] for i in range(0, len(plan), batch_size)]
-    embed, scale = _embedder(pipe), latent_scale(scheduler, steps)
-    return (_batch(pipe, rows, z_T(rows) * scale, embed, guidance, steps, scheduler, negative) for rows in batches)
+    return Generation(pipe, prompts, seeds, start, prior, z_T, guidance, steps, scheduler, batch_size, negative)
 
 
-def make_scheduler(pipe, scheduler="dpm", *, eta=0.0):
+def resolve_start(
+    pipe: StableDiffusionPipeline, prior: StylePrior | None = None, start: str | None = None,
+) -> tuple[StylePrior | None, str]:
+    """What `prior=` and `start=` mean for a pipeline: (a StylePrior that fits it, or None from white noise; the start).
+
+    Raises:
+        SamplerError: no such start.
+        PriorError: a start that needs a style and has none, or a prior of another model.
+    """
+    if start is not None and not isinstance(start, str):
+        new = "prior=" if isinstance(start, StylePrior) else "latents="
+        raise SamplerError(f"a {type(start).__name__} is passed as {new} now; start= is one of {', '.join(STARTS)}")
+    if prior is not None and not isinstance(prior, StylePrior):
+        raise PriorError(f"prior is a {type(prior).__name__}; give a StylePrior, such as StylePrior.load(FILE)")
+    prior = prior or getattr(pipe, "style_prior", None)
+    start = start or ("paper" if prior else "white")
+    if start not in STARTS:
+        raise SamplerError(f"there is no start {start!r}; choose one of {', '.join(STARTS)}")
+    if start == "white":
+        return None, start
+    if prior is None:
+        raise PriorError(f"the start {start!r} needs a style; pass --prior FILE (in Python, prior=StylePrior.load(FILE))")
+    prior.check(pipe)
+    return prior, start
+
+
+def make_scheduler(pipe: StableDiffusionPipeline, scheduler="dpm", *, eta: float = 0.0) -> SchedulerMixin:
     """A deterministic scheduler on the pipeline's own noise schedule.
 
     Those made by name use the "trailing" spacing, so that each starts at t = T (999), where the start's noise
@@ -144,7 +260,7 @@ _PLAIN = {
 }
 
 
-def latent_scale(scheduler, steps):
+def latent_scale(scheduler: SchedulerMixin, steps: int) -> float:
     """What unit-scale latents are multiplied by before diffusers multiplies them by `init_noise_sigma`.
 
     1 for DDIM, PNDM, DPM-Solver++, UniPC and DEIS. The Euler family with "trailing" or "linspace" spacing shows the
@@ -157,14 +273,14 @@ def latent_scale(scheduler, steps):
     return 1 / float(scheduler.scale_model_input(one, scheduler.timesteps[0]))
 
 
-def truncated_part(pipe, prompt):
+def truncated_part(pipe: StableDiffusionPipeline, prompt: str) -> str:
     """The end of a prompt that the text encoder does not read; "" if it reads all of it."""
     limit = pipe.tokenizer.model_max_length - 2  # begin and end of text take a place each
     ids = pipe.tokenizer(prompt, add_special_tokens=False).input_ids
     return pipe.tokenizer.decode(ids[limit:]).strip()
 
 
-def check_guidance(guidance):
+def check_guidance(guidance: float) -> float:
     """The guidance weight as a float.
 
     Raises:
@@ -177,24 +293,6 @@ def check_guidance(guidance):
     if not 1 <= value < math.inf:
         raise SamplerError(f"guidance must be a number of at least 1 (1 means no guidance), got {guidance}")
     return value
-
-
-def _batch(pipe, rows, z, embed, guidance, steps, scheduler, negative):
-    """Make one batch of pictures by the pipeline itself; rows of (index, prompt, seed)."""
-    embeds = torch.cat([embed(prompt) for _, prompt, _ in rows])
-    empty = torch.cat([embed(negative or "")] * len(rows)) if guidance > 1 else None
-    with scheduler_of(pipe, scheduler):
-        z = pipe(
-            prompt_embeds=embeds, negative_prompt_embeds=empty, latents=z.to(embeds.dtype), guidance_scale=guidance,
-            num_inference_steps=steps, output_type="latent",
-        ).images
-    if not torch.isfinite(z).all():
-        raise SamplerError(
-            f"the sampler gave NaN or infinite latents (guidance {guidance:g}, {steps} steps, {embeds.dtype}); lower"
-            " the guidance, load the model with dtype=torch.float32, or get its files again"
-        )
-    images = decode(pipe, z, batch_size=min(len(rows), 4))
-    return [Sample(*row, image, latent) for row, image, latent in zip(rows, images, z.float().cpu())]
 
 
 # JupyterLab runs a widget's callbacks in a thread of their own, beside the cell that runs.
@@ -215,7 +313,7 @@ def scheduler_of(pipe, scheduler):
 def _embedder(pipe):
     """A function prompt -> (1, tokens, d) that encodes each distinct prompt once, and on its own: in a batch the
     last digits of an embedding would depend on its neighbours."""
-    known, device = {}, pipe._execution_device  # which diffusers finds out anew, in 15 ms, each time it is asked
+    known, device = {}, pipe.unet.device
 
     @torch.no_grad()
     def embed(prompt):
@@ -226,33 +324,31 @@ def _embedder(pipe):
     return embed
 
 
-def _starter(pipe, start, kind, scheduler, steps, seeds, n_prompts):
-    """A function of rows (index, prompt, seed) returning their z_T, (len(rows), 4, h, w)."""
-    shape = latent_shape(pipe)
-    if kind not in KINDS:
-        raise SamplerError(f"there is no start {kind!r}; choose one of {', '.join(KINDS)}")
-    if start is None:
-        start = getattr(pipe, "style_prior", None) or "white"
-    if isinstance(start, str) and start == "white":
+def _drawn(prior, start, scheduler, steps, shape):
+    """A function of rows (index, prompt, seed) that draws their z_T, (len(rows), 4, h, w)."""
+    if prior is None:
         return lambda rows: white_noise(_seeds(rows), shape)
-    if isinstance(start, StylePrior):
-        start.check(pipe)
-        return lambda rows: start.start(_seeds(rows), kind=kind, scheduler=scheduler, steps=steps)
-    if torch.is_tensor(start):
-        _check_start(start, shape, (len(seeds), len(seeds) * n_prompts))
-        return lambda rows: start.float().cpu()[[i % len(start) for i, _, _ in rows]]
-    if callable(start):
-        return lambda rows: _check_start(start(_seeds(rows)), shape, (len(rows),)).float().cpu()
-    raise SamplerError(
-        f"start is a {type(start).__name__}; give None, 'white', a StylePrior, a tensor or a function of the seeds"
-    )
+    return lambda rows: prior.start(_seeds(rows), start, scheduler=scheduler, steps=steps)
+
+
+def _given(pipe, prior, start, latents, seeds, n_prompts):
+    """The same function, of latents that the caller has, or a function that makes them."""
+    if prior is not None or start is not None:
+        raise SamplerError("latents= is z_T itself; leave out prior= and start=")
+    shape = latent_shape(pipe)
+    if torch.is_tensor(latents):
+        _check_latents(latents, shape, (len(seeds), len(seeds) * n_prompts))
+        return lambda rows: latents.float().cpu()[[i % len(latents) for i, _, _ in rows]]
+    if callable(latents):
+        return lambda rows: _check_latents(latents(_seeds(rows)), shape, (len(rows),)).float().cpu()
+    raise SamplerError(f"latents is a {type(latents).__name__}; give a tensor or a function of the seeds")
 
 
 def _seeds(rows):
     return [seed for _, _, seed in rows]
 
 
-def _check_start(latents, shape, counts):
+def _check_latents(latents, shape, counts):
     # The pipeline itself takes any height and width in silence and makes a picture of another size.
     if tuple(latents.shape[1:]) != shape or len(latents) not in counts:
         wanted = " or ".join(str((n, *shape)) for n in dict.fromkeys(counts))
@@ -274,16 +370,6 @@ def _check_prompts(prompts):
     return prompts
 
 
-def _check_count(value, name, *, most=None):
-    try:
-        count = operator.index(value)
-    except TypeError:
-        count = 0
-    if count < 1 or (most and count > most):
-        raise SamplerError(f"{name} must be a whole number from 1{f' to {most}' if most else ''}, got {value}")
-    return count
-
-
 def _check_deterministic(scheduler):
     name = type(scheduler).__name__
     algorithm = scheduler.config.get("algorithm_type", "")
@@ -303,7 +389,7 @@ def _say_what_is_lost(pipe, prompts, negative, guidance):
             warnings.warn(
                 f"the prompt {shorten(prompt)!r} is longer than the {limit} tokens the text encoder reads;"
                 f" truncated, without {shorten(lost)!r}",
-                DislibWarning, stacklevel=3,
+                DislibWarning, stacklevel=4,
             )
     if negative and guidance == 1:
-        warnings.warn("a negative prompt has no effect at guidance 1", DislibWarning, stacklevel=3)
+        warnings.warn("a negative prompt has no effect at guidance 1", DislibWarning, stacklevel=4)

@@ -3,6 +3,8 @@
 Latents are `(n, c, h, w)` in scaled units; numpy throughout, torch tensors on the CPU are accepted.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +19,7 @@ class Readability(NamedTuple):
     rms: float
 
 
-def readability(latents, *, sqrt_abar):
+def readability(latents: np.ndarray, *, sqrt_abar: float) -> Readability:
     """How well a picture's mean can be read in `z_T = sqrt(abar_T) z_0 + sqrt(1 - abar_T) eps`.
 
         sqrt(abar_T) * N * std over pictures (mean over positions of a channel),  N = side of the latent
@@ -35,12 +37,14 @@ def readability(latents, *, sqrt_abar):
     return Readability(channels, float(np.sqrt(np.mean(channels**2))))
 
 
-def scaled_linear_abar(beta_end, *, beta_start=0.00085, steps=1000):
+def scaled_linear_abar(beta_end: float, *, beta_start: float = 0.00085, steps: int = 1000) -> np.ndarray:
     """`alpha_bar (steps,)` of Stable Diffusion's schedule: betas whose square roots grow linearly."""
     return np.cumprod(1.0 - np.linspace(np.sqrt(beta_start), np.sqrt(beta_end), steps) ** 2)
 
 
-def calibrate_beta_end(latents, *, target=1.65, beta_start=0.00085, steps=1000):
+def calibrate_beta_end(
+    latents: np.ndarray, *, target: float = 1.65, beta_start: float = 0.00085, steps: int = 1000,
+) -> float:
     """The `beta_end` of a scaled_linear schedule at which these latents are as readable in z_T as `target`.
 
     A small latent has few positions, so that noise drowns its mean sooner; a shorter schedule (less noise at the end)
@@ -72,7 +76,7 @@ class FrequencyBands(NamedTuple):
     snr: np.ndarray
 
 
-def signal_by_frequency(latents, *, abar):
+def signal_by_frequency(latents: np.ndarray, *, abar: float) -> FrequencyBands:
     """How much of the pictures is left in `z_t`, band by band: std of signal over std of noise, each `(bands,)`.
 
     Latents are taken apart into cosine waves (orthonormal DCT-II); unit noise has variance 1 in every one of them.
@@ -104,7 +108,7 @@ def _dct(n):
     return waves
 
 
-def check_latents(latents):
+def check_latents(latents: np.ndarray) -> np.ndarray:
     latents = np.asarray(latents, dtype=np.float64)
     if latents.ndim != 4 or len(latents) < 2:
         raise DislibError(f"latents have shape {latents.shape}; expected (n, c, h, w) of at least 2 pictures")

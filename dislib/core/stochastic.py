@@ -5,8 +5,13 @@ one replaces a part of the predicted noise by fresh noise, and with N(0, I), or 
 from step to step.
 """
 
+from __future__ import annotations
+
+import copy
 import itertools
 import math
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,12 +19,18 @@ from ..errors import PriorError, SamplerError
 from .latents import decode
 from .pipeline import latent_shape
 from .prior import StylePrior, second_stream
-from .sampling import Sample, generate, make_scheduler
+from .sampling import Sample, check_generation
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
 
 FRESH = ("centred", "zero-mean", "unit")
 
 
-def stochastic_step(z, eps, n, abar, abar_next, *, eta=1.0, mu=0.0, sigma=1.0):
+def stochastic_step(
+    z: torch.Tensor, eps: torch.Tensor, n: torch.Tensor, abar: float, abar_next: float, *, eta: float = 1.0, mu=0.0,
+    sigma=1.0,
+) -> torch.Tensor:
     """One step of DDIM of which a share is fresh noise from N(mu, sigma^2).
 
         x0 = (z - sqrt(1 - abar) eps) / sqrt(abar)
@@ -53,7 +64,7 @@ def abars_of(scheduler, steps):
     return [*(float(scheduler.alphas_cumprod[t]) for t in timesteps), float(scheduler.final_alpha_cumprod)], timesteps
 
 
-def fresh_noise(prior, kind="centred"):
+def fresh_noise(prior: StylePrior, kind: str = "centred"):
     """(mu, sigma) of the fresh noise: "centred" is right, the other two show what goes wrong.
 
     - "centred":   N(mu_style, sigma_style^2)
@@ -66,8 +77,10 @@ def fresh_noise(prior, kind="centred"):
 
 
 def generate_stochastic(
-    pipe, prompts, seeds, *, prior=None, eta=1.0, fresh="centred", kind="matched", guidance=2.0, steps=50, batch_size=8
-):
+    pipe: StableDiffusionPipeline, prompts: list[str], seeds: Iterable[int], *, prior: StylePrior | None = None,
+    start: str = "matched", eta: float = 1.0, fresh: str = "centred", guidance: float = 2.0, steps: int = 50,
+    batch_size: int = 8, **old,
+) -> Iterator[list[Sample]]:
     """Make every seed's picture for every prompt by DDIM with fresh noise; a generator of batches, as `generate`.
 
     A picture depends on its own seed and prompt only: the fresh noise of all its steps comes from a stream of its seed.
@@ -78,7 +91,7 @@ def generate_stochastic(
         prior: the StylePrior; by default the one the model was fine-tuned with (`pipe.style_prior`).
         eta: share of fresh noise, from 0 (deterministic DDIM) to 1 (DDPM).
         fresh: "centred", "zero-mean" or "unit", see `fresh_noise`.
-        kind: "paper", "matched" or "leak", where z_T is drawn from, see `StylePrior.start`.
+        start: "paper", "matched" or "leak", where z_T is drawn from, see `StylePrior.start`.
         steps: inference steps; fresh noise wants more of them than `generate` does.
 
     Yields:
@@ -92,25 +105,26 @@ def generate_stochastic(
         raise PriorError("stochastic sampling with style noise needs a style; pass prior=StylePrior.load(FILE)")
     if not 0 <= eta <= 1:
         raise SamplerError(f"eta must lie between 0 (deterministic) and 1 (DDPM), got {eta}")
-    law, prompts, seeds = fresh_noise(prior, fresh), list(prompts), list(seeds)
-    generate(
-        pipe, prompts, seeds, start=prior, kind=kind, guidance=guidance, steps=steps, batch_size=batch_size
-    )  # checks
-    plan = [(i, prompt, seed) for i, (prompt, seed) in enumerate(itertools.product(prompts, seeds))]
-    batches = [plan[i : i + batch_size] for i in range(0, len(plan), batch_size)]
-    return (_batch(pipe, rows, prior, law, eta, kind, guidance, steps) for rows in batches)
+    checked = check_generation(
+        pipe, prompts, seeds, prior=prior, start=start, guidance=guidance, steps=steps, batch_size=batch_size,
+        scheduler="ddim", **old,
+    )
+    law, plan = fresh_noise(prior, fresh), itertools.product(checked.prompts, checked.seeds)
+    rows = [(i, prompt, seed) for i, (prompt, seed) in enumerate(plan)]
+    batches = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+    return (_batch(checked, batch, law, eta) for batch in batches)
 
 
 @torch.no_grad()
-def _batch(pipe, rows, prior, law, eta, kind, guidance, steps):
+def _batch(checked, rows, law, eta):
     """Make one batch of pictures; rows of (index, prompt, seed)."""
-    scheduler, device = make_scheduler(pipe, "ddim"), pipe.device
+    pipe, device = checked.pipe, checked.pipe.device
     seeds = [seed for _, _, seed in rows]
     mu, sigma = (torch.as_tensor(part, dtype=torch.float32, device=device) for part in law)
     streams = [torch.Generator("cpu").manual_seed(second_stream(second_stream(seed))) for seed in seeds]
-    z = prior.start(seeds, kind=kind, scheduler=scheduler, steps=steps).to(device)
-    predict = _predictor(pipe, [prompt for _, prompt, _ in rows], guidance)
-    abars, timesteps = abars_of(scheduler, steps)
+    z = checked.z_T(rows).to(device)
+    predict = _predictor(pipe, [prompt for _, prompt, _ in rows], checked.guidance)
+    abars, timesteps = abars_of(copy.deepcopy(checked.scheduler), checked.steps)
     for t, abar, abar_next in zip(timesteps, abars, abars[1:]):
         n = torch.stack([torch.randn(latent_shape(pipe), generator=stream) for stream in streams]).to(device)
         z = stochastic_step(z, predict(z, t), n, abar, abar_next, eta=eta, mu=mu, sigma=sigma)

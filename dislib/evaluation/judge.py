@@ -3,7 +3,10 @@
 It judges and nothing else: no part of it takes part in making the pictures. Features are plain numpy arrays.
 """
 
+from __future__ import annotations
+
 import hashlib
+import os
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +18,8 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DislibError, ModelError, shorten
+from ..images.images import as_picture
+from .metrics import check_finite
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Judge:
         return next(self.model.parameters()).device
 
 
-def load_judge(path=None, *, device=None, local_files_only=False):
+def load_judge(path: str | os.PathLike | None = None, *, device=None, local_files_only: bool = False) -> Judge:
     """Load a CLIP in float32, ready to judge.
 
     Args:
@@ -78,7 +83,7 @@ def _quiet_loading():
             logging.enable_progress_bar()
 
 
-def image_features(images, judge, *, kind="pooled", batch_size=64):
+def image_features(images, judge: Judge, *, kind: str = "pooled", batch_size: int = 64) -> np.ndarray:
     """Features of pictures, `(n, d)` float32.
 
     Args:
@@ -150,7 +155,7 @@ def both_features(images, judge, *, features=None, batch_size=64):
     return seen
 
 
-def fingerprint(judge):
+def fingerprint(judge: Judge) -> str:
     """16 hexadecimal digits that change when the judge's weights change."""
     from ..core.pipeline import weight_sample
 
@@ -235,7 +240,7 @@ def _pixels(image):
 _ALONE = threading.Lock()  # a fast tokenizer refuses two threads at a time
 
 
-def text_features(prompts, judge, *, batch_size=256):
+def text_features(prompts: list[str], judge: Judge, *, batch_size: int = 256) -> np.ndarray:
     """Projected features of texts, of length 1: `(n, d)` float32. Long texts are cut at the tokenizer's limit."""
     import torch
 
@@ -277,20 +282,7 @@ def _batches(images, size):
         yield batch
 
 
-def as_picture(image, index):
-    """An RGB picture of a PIL picture or a uint8 array `(h, w, 3)`; `index` is for the error message."""
-    if isinstance(image, Image.Image):
-        return image.convert("RGB")
-    array = np.asarray(image)
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
-        # CLIP's processor divides by 255: floats in [0, 1] would silently become a nearly black picture.
-        raise DislibError(
-            f"image {index} is {array.dtype} of shape {array.shape}; pass PIL pictures or uint8 arrays (h, w, 3)"
-        )
-    return Image.fromarray(array)
-
-
-def clip_scores(images, prompts, judge, *, batch_size=64):
+def clip_scores(images, prompts: list[str], judge: Judge, *, batch_size: int = 64) -> np.ndarray:
     """CLIP score of every picture with its own prompt: `100 cos(image, text)`, `(n,)` float64.
 
     One number a picture and no clipping at 0, so that the mean is the usual score and bands can be drawn from it.
@@ -316,7 +308,7 @@ class ZeroShot(NamedTuple):
     probabilities: np.ndarray
 
 
-def zero_shot(images, candidates, judge, *, batch_size=64):
+def zero_shot(images, candidates: list[str], judge: Judge, *, batch_size: int = 64) -> ZeroShot:
     """Which of `candidates` describes each picture: CLIP's own classifier, softmax of the scaled cosines.
 
     Args:
@@ -342,12 +334,3 @@ def _projected_features(images, judge, batch_size):
     if isinstance(images, np.ndarray) and images.ndim == 2:
         return images
     return image_features(images, judge, kind="projected", batch_size=batch_size)
-
-
-def check_finite(x, what):
-    """Raise an error that names the rows of `x (n, d)` holding NaN or infinity."""
-    bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
-    if len(bad):
-        names = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-        raise DislibError(f"features of {len(bad)} {what} are not finite (NaN or inf): {names}; leave those pictures "
-                         "out, or make them again in float32")

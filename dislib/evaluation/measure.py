@@ -3,7 +3,10 @@
 read_sweep(out) --(measure, with a Reference)--> rows --(table.write_results)--> results.csv
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,8 +16,15 @@ from .metrics import cubic_kernel, gaussian_kernel
 from .sweep_folder import differences
 from .table import METRICS, Row
 
+if TYPE_CHECKING:
+    from .reference import Reference
+    from .sweep import Point
 
-def measure(points, reference, *, method, base=None, draws=200):
+
+def measure(
+    points: dict[float, Point], reference: Reference, *, method: str, base: dict[float, Point] | None = None,
+    draws: int = 200,
+) -> Iterator[Row]:
     """Every metric at every weight, with 95 % bands: a generator of `Row`, a weight after the other.
 
     The bands are block bootstraps over prompts: what other prompts of the kind would have given, with this model and
@@ -46,7 +56,7 @@ def measure(points, reference, *, method, base=None, draws=200):
             yield _row(method, reference.style, weight, metric, found[metric], len(point.clip))
 
 
-def floors(reference, n, *, draws=200):
+def floors(reference: Reference, n: int, *, draws: int = 200) -> list[Row]:
     """What is as near as can be: FID, KID and MMD of the reference's other sets to it, a list of `Row`.
 
     Args:

@@ -4,13 +4,19 @@ A model that learnt the style is as near to images it never saw as to those it s
 A model that copies is nearer to those it saw. After Meehan and others 2020, a three-sample test of data copying.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..errors import DislibError
+from ..images.images import as_picture
 from .bands import block_bootstrap
-from .judge import as_picture, image_features
+from .judge import image_features
+
+if TYPE_CHECKING:
+    from .judge import Judge
 
 SIDE = 32  # px of the thumbnails that are compared as pixels
 
@@ -31,7 +37,7 @@ class Copying(NamedTuple):
     usual: float
 
 
-def copying(pictures, training, held_out, judge=None):
+def copying(pictures, training, held_out, judge: Judge | None = None) -> Copying:
     """Compare pictures with the images that a model was trained on, and with as many it was not.
 
     Args:

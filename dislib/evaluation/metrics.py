@@ -1,11 +1,13 @@
-"""Numbers for sets of pictures: FID, KID, MMD, PSNR.
+"""Numbers for sets of pictures: FID, KID and MMD.
 
 Two steps, so that features are computed once and measured often:
 
     images --(evaluation.judge)--> features (n, d) --(fid, kid, mmd)--> a number
 
-Everything here is numpy in float64.
+Formulas on plain numbers: numpy in float64 and nothing else.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass, field
 
@@ -13,7 +15,6 @@ import numpy as np
 
 from ..errors import DislibError
 from ..files import load_arrays, save_arrays
-from .judge import as_picture, check_finite
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class FrechetStats:
         return cls(tensors["mean"], tensors["cov"], int(tensors["n"][0]), meta)
 
 
-def fid(x, y):
+def fid(x: np.ndarray | FrechetStats, y: np.ndarray | FrechetStats) -> float:
     """Fréchet distance between two sets of features (Heusel et al. 2017).
 
         FID = |mu_x - mu_y|^2 + tr(S_x) + tr(S_y) - 2 tr((S_x S_y)^(1/2))
@@ -76,7 +77,7 @@ def mean_and_factor(x, name):
     return x.mean(axis=0), np.linalg.qr(centred, mode="r") if len(x) > x.shape[1] else centred
 
 
-def kid(x, y):
+def kid(x: np.ndarray, y: np.ndarray) -> float:
     """Kernel distance with the cubic kernel `(x.y / d + 1)^3`, unbiased (Binkowski et al. 2018).
 
     All pairs are used, not random subsets. Expected 0 for two samples of one distribution at any n, and it may come
@@ -85,12 +86,12 @@ def kid(x, y):
     return _unbiased_mmd(x, y, cubic_kernel)
 
 
-def cubic_kernel(a, b):
+def cubic_kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """KID's kernel `(a.b / d + 1)^3` of all pairs of rows."""
     return (a @ b.T / a.shape[1] + 1.0) ** 3
 
 
-def mmd(x, y, *, sigma=10.0):
+def mmd(x: np.ndarray, y: np.ndarray, *, sigma: float = 10.0) -> float:
     """CMMD: 1000 x the unbiased squared MMD with a Gaussian kernel of width `sigma` (Jayasumana et al. 2024).
 
     Meant for *projected* CLIP features of length 1 (`image_features(..., kind="projected")`). The authors' code uses
@@ -99,7 +100,7 @@ def mmd(x, y, *, sigma=10.0):
     return 1000.0 * _unbiased_mmd(x, y, lambda a, b: gaussian_kernel(a, b, sigma=sigma))
 
 
-def gaussian_kernel(a, b, *, sigma=10.0):
+def gaussian_kernel(a: np.ndarray, b: np.ndarray, *, sigma: float = 10.0) -> np.ndarray:
     """CMMD's kernel `exp(-|a - b|^2 / 2 sigma^2)` of all pairs of rows."""
     squares = np.sum(a * a, axis=1)[:, None] + np.sum(b * b, axis=1)[None] - 2 * a @ b.T
     return np.exp(-squares.clip(min=0.0) / (2 * sigma**2))
@@ -117,20 +118,6 @@ def _unbiased_mmd(x, y, kernel):
     return float(within(x) + within(y) - 2 * kernel(x, y).mean())
 
 
-def psnr(images, references):
-    """Peak signal-to-noise ratio of every picture against its reference, in dB: `(n,)`; equal pictures give inf."""
-    if len(images) != len(references):
-        raise DislibError(f"{len(images)} images but {len(references)} references: pass them in pairs")
-    errors = np.empty(len(images))
-    for k, pair in enumerate(zip(images, references)):
-        a, b = (np.asarray(as_picture(p, k), dtype=np.float64) for p in pair)
-        if a.shape != b.shape:
-            raise DislibError(f"image {k} and its reference differ in size: {a.shape[:2]} and {b.shape[:2]} px")
-        errors[k] = np.mean((a - b) ** 2)
-    with np.errstate(divide="ignore"):
-        return 10 * np.log10(255.0**2 / errors)
-
-
 def check_features(x, name):
     x = np.asarray(x, dtype=np.float64)
     if x.ndim != 2:
@@ -139,6 +126,15 @@ def check_features(x, name):
         raise DislibError(f"features {name} are of {len(x)} picture; a distance between sets needs at least 2 in each")
     check_finite(x, f"rows of {name}")
     return x
+
+
+def check_finite(x, what):
+    """Raise an error that names the rows of `x (n, d)` holding NaN or infinity."""
+    bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
+    if len(bad):
+        names = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+        raise DislibError(f"features of {len(bad)} {what} are not finite (NaN or inf): {names}; leave those pictures "
+                         "out, or make them again in float32")
 
 
 def check_width(dx, dy):

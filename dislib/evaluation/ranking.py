@@ -3,16 +3,21 @@
 P(a is chosen over b) = exp(s_a) / (exp(s_a) + exp(s_b)), with a strength s for each method (Bradley and Terry 1952).
 """
 
+from __future__ import annotations
+
 import itertools
 import math
 import warnings
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..errors import DislibError, DislibWarning
 from .bands import band, draw_counts
 from .votes import LEFT, TIE
+
+if TYPE_CHECKING:
+    from .votes import Vote
 
 PRIOR = 0.5  # wins, and as many losses, against an imaginary method of average strength
 FEW_VOTERS = 5  # fewer cannot tell how much voters differ
@@ -56,7 +61,9 @@ def win_table(votes):
     return names, table
 
 
-def bradley_terry(votes, *, prior=PRIOR, by=None, draws=200, seed=0):
+def bradley_terry(
+    votes: list[Vote], *, prior: float = PRIOR, by: str | None = None, draws: int = 200, seed: int = 0,
+) -> list[Standing]:
     """The methods with their strengths, the strongest first.
 
     The likelihood's maximum, found by Hunter's minorise-maximise steps (Hunter 2004, Annals of Statistics 32); "can't
@@ -187,7 +194,7 @@ class Agreement(NamedTuple):
         return f"tau = {self.tau:+.2f} ({self.n} methods; {self.by_chance:.1%} of shuffled orders agree as well)"
 
 
-def agreement(ranking, numbers, *, lower_is_better, seed=0):
+def agreement(ranking: list[Standing], numbers: dict[str, float], *, lower_is_better: bool, seed: int = 0) -> Agreement:
     """How far the voters' order agrees with a metric's: Kendall's tau-b.
 
     Args:
@@ -211,7 +218,7 @@ def agreement(ranking, numbers, *, lower_is_better, seed=0):
     return Agreement(tau, float((taus >= tau - 1e-12).mean()), len(y))
 
 
-def kendall(x, y):
+def kendall(x, y) -> float:
     """Kendall's tau-b of two lists of numbers: concordant less discordant pairs, corrected for ties.
 
     >>> round(kendall([1, 2, 3], [1, 3, 2]), 3)

@@ -1,15 +1,21 @@
 """What a style is measured against: the features of many pictures of it, shipped or taken of a folder."""
 
+from __future__ import annotations
+
 import os
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import DislibError, DislibWarning, shorten
 from ..files import load_arrays, save_arrays, user_path
 from .judge import both_features, fingerprint, looked_at_by, open_picture
+
+if TYPE_CHECKING:
+    from .judge import Judge
 
 SMALL = 500  # pictures; below this FID is mostly its own bias
 
@@ -28,7 +34,7 @@ class Reference:
     others: dict = field(default_factory=dict)
 
     @classmethod
-    def of(cls, style, judge, *, features=None):
+    def of(cls, style: str | os.PathLike, judge: Judge, *, features=None) -> Reference:
         """The reference of a shipped style by its name, or of a folder of pictures.
 
         Shipped are features of 800 fresh renders, never of the training images, taken by the shipped judge. For
@@ -53,7 +59,9 @@ class Reference:
         return cls.from_folder(pictures / "test", judge, features=features, style=name)
 
     @classmethod
-    def from_folder(cls, folder, judge, *, features=None, style=None):
+    def from_folder(
+        cls, folder: str | os.PathLike, judge: Judge, *, features=None, style: str | None = None,
+    ) -> Reference:
         """A folder of pictures as the reference, with a warning if they are few."""
         from ..images.images import list_images
 
@@ -73,14 +81,14 @@ class Reference:
         seen = both_features(map(open_picture, files), judge, features=features)
         return cls(style, **seen, meta=looked_at_by(judge, features))
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike) -> None:
         """Write safetensors in half precision, which moves a FID by less than its last shown digit."""
         sets = {"reference": {"pooled": self.pooled, "projected": self.projected}, **self.others}
         arrays = {f"{name} {key}": np.asarray(a, np.float16) for name, pair in sets.items() for key, a in pair.items()}
         save_arrays(path, arrays, {"style": self.style, **self.meta})
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | os.PathLike) -> Reference:
         """Read what `save` wrote."""
         arrays, meta = load_arrays(path, ("reference pooled", "reference projected"))
         sets = {}

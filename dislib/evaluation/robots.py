@@ -3,6 +3,10 @@
 They see what the metrics see, so that their votes cannot tell whether the metrics are right. Only people can.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..errors import DislibError
@@ -10,10 +14,16 @@ from .judge import clip_scores, image_features
 from .ranking import chance
 from .votes import LEFT, QUESTIONS, RIGHT, answer, pairs
 
+if TYPE_CHECKING:
+    from .judge import Judge
+    from .votes import Vote
+
 NEAREST = 10  # pictures of the style that a robot has in mind when it looks at one
 
 
-def robot_votes(sheets, judge, references, *, voters=8, count=24, noise=0.5, seed=0):
+def robot_votes(
+    sheets, judge: Judge, references, *, voters: int = 8, count: int = 24, noise: float = 0.5, seed: int = 0,
+) -> list[Vote]:
     """Votes of robots on both questions.
 
     A robot gives each picture a score: for "style", how near it is to the nearest pictures of the style; for "prompt",

@@ -7,6 +7,8 @@ paper's: 12 weights, 200 prompts x 4 pictures, 800 different initial latents, an
 every method (seed of picture i = base seed + i), so that curves differ by the method and by nothing else.
 """
 
+from __future__ import annotations
+
 import copy
 import functools
 import hashlib
@@ -14,20 +16,26 @@ import itertools
 import os
 import threading
 import time
-import warnings
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.latents import check_seeds, white_noise
+from ..core.latents import check_seeds
 from ..core.pipeline import latent_shape, model_id, pipeline_fingerprint
-from ..core.prior import KINDS
-from ..core.sampling import check_guidance, generate, make_scheduler
-from ..errors import DislibError, DislibWarning, PromptError, SamplerError, shorten
+from ..core.sampling import check_generation, check_guidance
+from ..errors import DislibError, PromptError, shorten
 from ..files import sha256
 from .judge import look, looked_at_by, open_picture
 from .sweep_folder import Plan, SweepFolder
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
+
+    from ..core.prior import StylePrior
+    from .judge import Judge
 
 GUIDANCE = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20)  # of the paper
 
@@ -63,32 +71,72 @@ class Point:
     meta: dict
 
 
-def sweep(
-    pipe,
-    judge,
-    prompts,
-    *,
-    out,
-    method="method",
-    style="",
-    guidance=GUIDANCE,
-    images_per_prompt=4,
-    n=None,
-    prior=None,
-    start=None,
-    template="{}",
-    seed=0,
-    steps=12,
-    scheduler="dpm",
-    batch_size=16,
-    features=None,
-    pictures=8,
-    workers=None,
-):
-    """Make and look at the pictures of every weight; a generator of `Progress`, one a batch.
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """What is to be made or opened and looked at, found fit: its `plan`, and all the `settings` that numbers depend on.
 
-    `for progress in sweep(...): ...`; what a killed sweep has finished is kept, and the same call goes on from there
-    with the same numbers. Launched by `torchrun` or `accelerate`, the processes share the batches among them.
+    `run()`, or a loop over the sweep itself, does what is missing and yields a Progress for each batch.
+    """
+
+    store: SweepFolder
+    guidance: list
+    n: int | None
+    make: Callable  # (weight, rows) -> pictures
+    see: Callable  # (pictures, prompts) -> arrays of features
+    pictures: int = 0
+    workers: int = 1
+
+    def __post_init__(self):
+        self.plan.batches(self.n), self.plan.shown(self.pictures)  # their checks, before the first batch
+
+    @property
+    def plan(self):
+        """The `Plan`: which pictures a point consists of."""
+        return self.store.plan
+
+    @property
+    def settings(self):
+        """As JSON values: the model, how it is sampled, who looks, the plan."""
+        return self.store.settings
+
+    def rows(self) -> list[int]:
+        """The pictures of a point that this sweep makes, in the order of its batches."""
+        return [row for batch in self.plan.batches(self.n) for row in self.plan.rows(batch)]
+
+    def run(self) -> Iterator[Progress]:
+        """Do what is missing; a generator of Progress."""
+        units = [(weight, batch) for batch in self.plan.batches(self.n) for weight in self.guidance]
+        return _work(self.store, units, self.make, self.see, self.plan.shown(self.pictures), self.workers)
+
+    __iter__ = run
+
+
+def sweep(
+    pipe: StableDiffusionPipeline,
+    judge: Judge,
+    prompts: list[str],
+    *,
+    out: str | os.PathLike,
+    method: str = "method",
+    style: str = "",
+    guidance: Iterable[float] = GUIDANCE,
+    images_per_prompt: int = 4,
+    n: int | None = None,
+    prior: StylePrior | None = None,
+    start: str | None = None,
+    template: str = "{}",
+    seed: int = 0,
+    steps: int = 12,
+    scheduler="dpm",
+    batch_size: int = 16,
+    features=None,
+    pictures: int = 8,
+    workers: int | None = None,
+) -> Sweep:
+    """Make and look at the pictures of every weight; a `Sweep`, which yields a `Progress` for each batch.
+
+    `for progress in sweep(...): ...` What a killed sweep has finished is kept, and the same call goes on from there with
+    the same numbers. Launched by `torchrun` or `accelerate`, the processes share the batches among them.
 
     Picture i of a point shows prompt i // images_per_prompt from the initial latent of seed `seed` + i. Batches are
     made in an order that spreads them over the list of prompts, and each at all weights in turn, so that an unfinished
@@ -117,8 +165,8 @@ def sweep(
             most 4) for small pictures on a CPU, else one. Two workers on two cores are faster than one that
             uses both, since large batches leave no time for cores to wait for each other.
 
-    Yields:
-        Progress.
+    Returns:
+        Sweep.
 
     Raises:
         DislibError: at the call, before anything is computed: bad settings, or a prior of another model.
@@ -127,30 +175,30 @@ def sweep(
     plan = Plan(prompts, images_per_prompt, seed, batch_size)
     check_seeds([seed + len(plan) - 1])
     told = [fill(template, prompt) for prompt in plan.texts()]
-    draw, start = _starts(pipe, prior, start, scheduler, steps)
-    made_with = {**start, "template": template, "steps": steps, "scheduler": scheduler}
+    checked = check_generation(
+        pipe, told, [seed], prior=prior, start=start, steps=steps, scheduler=scheduler, batch_size=batch_size
+    )
+    identity = checked.prior.identity() if checked.prior else None
+    made_with = {"start": checked.start, "prior": identity, "template": template}
+    made_with |= {"steps": steps, "scheduler": scheduler}
     settings = {**_of_pipeline(pipe), **made_with, **looked_at_by(judge, features), **plan.settings()}
-    options = {"steps": steps, "scheduler": scheduler, "batch_size": batch_size}
-    generate(pipe, told, [0], **options)  # all its checks and warnings, once
     twin = _twins(pipe)
 
     def make(weight, rows):
-        texts, z_T = [told[i] for i in rows], draw([seed + i for i in rows])
-        with _ALONE, warnings.catch_warnings():
-            warnings.simplefilter("ignore", DislibWarning)
-            batches = generate(twin(), texts, [0], guidance=weight, start=z_T, **options)
-        return [sample.image for batch in batches for sample in batch]
+        at_weight = replace(checked, pipe=twin(), guidance=weight)
+        return [sample.image for sample in at_weight.make([(i, told[i], seed + i) for i in rows])]
 
-    see = functools.partial(look, judge=judge, features=features)
     store = SweepFolder(out, settings, plan, labels={"method": method, "style": style})
+    see = functools.partial(look, judge=judge, features=features)
     workers = _default_workers(pipe) if workers is None else workers
-    return _work(store, _units(plan, guidance, n), make, see, plan.shown(pictures), workers)
+    return Sweep(store, check_weights(guidance), n, make, see, pictures, workers)
 
 
 def sweep_pictures(
-    files, judge, prompts, *, out, method="method", style="", guidance=1.0, batch_size=64, features=None
-):
-    """Look at pictures made elsewhere, as `sweep` does at its own; a generator of `Progress`.
+    files: list, judge: Judge, prompts: list[str], *, out: str | os.PathLike, method: str = "method", style: str = "",
+    guidance: float = 1.0, batch_size: int = 64, features=None,
+) -> Sweep:
+    """Look at pictures made elsewhere, as `sweep` does at its own; a `Sweep`.
 
     Args:
         files: image files in step with `prompts`: all pictures of the first prompt, then those of the second...
@@ -169,12 +217,13 @@ def sweep_pictures(
     digest = hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
     settings = {"images_sha256": digest, **looked_at_by(judge, features), **plan.settings()}
     store = SweepFolder(out, settings, plan, labels={"method": method, "style": style})
-    see = functools.partial(look, judge=judge, features=features)
     make = lambda _, rows: [open_picture(files[i]) for i in rows]
-    return _work(store, _units(plan, [guidance], None), make, see, (), 1)
+    return Sweep(store, check_weights([guidance]), None, make, functools.partial(look, judge=judge, features=features))
 
 
-def read_sweep(folder, *, guidance=None, n=None):
+def read_sweep(
+    folder: str | os.PathLike, *, guidance: Iterable[float] | None = None, n: int | None = None,
+) -> dict[float, Point]:
     """The points of a sweep: dict of weight to `Point`, weights in order, all of the same pictures.
 
     Args:
@@ -286,7 +335,7 @@ def _default_workers(pipe):
     return min(max(torch.get_num_threads() // int(os.environ.get("WORLD_SIZE", "1")), 1), 4)
 
 
-# Python's list of ignored warnings is one for all threads, and a fast tokenizer refuses two of them at a time.
+# A fast tokenizer refuses two threads at a time.
 _ALONE = threading.RLock()
 
 
@@ -330,12 +379,6 @@ def _size(store, units):
     return sum(len(store.plan.rows(batch)) for _, batch in units)
 
 
-def _units(plan, guidance, n):
-    """What there is to do, (weight, batch) each: every batch at all weights, then the next."""
-    weights = check_weights(guidance)
-    return [(weight, batch) for batch in plan.batches(n) for weight in weights]
-
-
 def check_weights(guidance):
     """Guidance weights as sorted floats, each once.
 
@@ -360,23 +403,6 @@ def fill(template, prompt):
     if template.count("{}") != 1:
         raise PromptError(f'the template must hold {{}} once, such as "a sketch of {{}}", got {shorten(template)!r}')
     return template.replace("{}", prompt)
-
-
-def _starts(pipe, prior, start, scheduler, steps):
-    """(a function of seeds that returns z_T, what of it is a setting)."""
-    prior = prior or getattr(pipe, "style_prior", None)
-    start = start or ("paper" if prior else "white")
-    if start == "white":
-        return functools.partial(white_noise, shape=latent_shape(pipe)), {"start": start, "prior": None}
-    if start not in KINDS:
-        raise SamplerError(f"there is no start {start!r}; choose one of white, {', '.join(KINDS)}")
-    if prior is None:
-        raise DislibError(
-            f"the start {start!r} needs a style; pass --prior FILE (in Python, prior=StylePrior.load(FILE))"
-        )
-    prior.check(pipe)
-    draw = functools.partial(prior.start, kind=start, scheduler=make_scheduler(pipe, scheduler), steps=steps)
-    return draw, {"start": start, "prior": prior.identity()}
 
 
 # --- settings ---------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DislibError, OutputError, PromptError, shorten
+from ..errors import DislibError, OutputError, PromptError, check_whole, shorten
 from ..files import check_output_folder, load_arrays, make_folder, save_arrays, write_json, write_png
 
 SETTINGS = "settings.json"
@@ -31,8 +31,7 @@ class Plan:
             raise PromptError(f"prompts must be a list of strings, got {shorten(repr(self.prompts))}")
         object.__setattr__(self, "prompts", tuple(texts))
         for name, least in (("images_per_prompt", 1), ("batch_size", 1), ("seed", 0)):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
-                raise DislibError(f"{name} must be a whole number from {least}, got {getattr(self, name)!r}")
+            object.__setattr__(self, name, check_whole(getattr(self, name), name, least=least))
 
     def texts(self):
         """The prompt of every picture."""
@@ -60,8 +59,7 @@ class Plan:
 
     def shown(self, count):
         """The first picture of each of `count` prompts: spread over the list, and among the first to be made."""
-        if not isinstance(count, int) or count < 0:
-            raise DislibError(f"pictures must be a whole number from 0, got {count!r}")
+        check_whole(count, "pictures", least=0)
         order = {batch: place for place, batch in enumerate(self.batches())}
         firsts = range(0, len(self), self.images_per_prompt)
         return set(sorted(firsts, key=lambda row: (row % self.batch_size, order[row // self.batch_size]))[:count])

@@ -1,8 +1,12 @@
 """The table of results: a row a number, read and written as CSV, and who is ahead in it."""
 
+from __future__ import annotations
+
 import csv
 import io
 import math
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +31,7 @@ class Row(NamedTuple):
     n: int
 
 
-def standings(rows, *, style, guidance, metric="fid"):
+def standings(rows: list[Row], *, style: str, guidance: float, metric: str = "fid") -> list[tuple[int, Row]]:
     """The methods at a guidance weight, best first, each with its place.
 
     A method's place is one more than the number of methods that are better beyond doubt (bands apart), so several may
@@ -51,7 +55,7 @@ def standings(rows, *, style, guidance, metric="fid"):
     return sorted(zip(places, found), key=lambda pair: sign * pair[1].value)
 
 
-def over_styles(rows, *, guidance, metric):
+def over_styles(rows: list[Row], *, guidance: float, metric: str) -> dict[str, float]:
     """From method to its mean over all styles at a guidance weight, of the methods that were measured on all of them.
 
     Meant for `nfid`, `clip` and the like: FIDs of different styles are on different scales.
@@ -66,7 +70,7 @@ def over_styles(rows, *, guidance, metric):
 # --- the table --------------------------------------------------------------------------------------------------
 
 
-def write_results(path, rows):
+def write_results(path: str | os.PathLike, rows: Iterable[Row]) -> None:
     """Write rows as CSV, whole or not at all."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -78,7 +82,7 @@ def write_results(path, rows):
     write_atomic(path, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
-def read_results(path):
+def read_results(path: str | os.PathLike) -> list[Row]:
     """The rows of a results.csv.
 
     Raises:

@@ -5,11 +5,15 @@ pairs(methods, prompts) --> ballots --(a voter)--> VoteFile --(read_votes, of al
 Importing this module loads no torch.
 """
 
+from __future__ import annotations
+
 import csv
 import difflib
 import io
+import os
 import re
 import warnings
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -67,7 +71,7 @@ class Vote(NamedTuple):
         return (self.voter, *self.ballot.key)
 
 
-def answer(ballot, choice, *, voter):
+def answer(ballot: Ballot, choice: str, *, voter: str) -> Vote:
     """The Vote of a voter on a ballot; `choice` is one of `CHOICES`."""
     told = {**ballot._asdict(), "voter": voter.strip(), "choice": choice}
     return Vote(**{name: told[name] for name in Vote._fields})
@@ -89,7 +93,10 @@ def select(votes, *, question=None, style=None):
 # --- the plan ---------------------------------------------------------------------------------------------------
 
 
-def pairs(methods, prompts, *, count, style="", questions=QUESTIONS, seeds=None, seed=0):
+def pairs(
+    methods: list[str], prompts: list[str], *, count: int, style: str = "", questions=QUESTIONS, seeds=None,
+    seed: int = 0,
+) -> list[Ballot]:
     """A plan of blind pairwise ballots, question after question, balanced over methods, pairs, prompts and sides.
 
     Each question's part is balanced from its start, so a voter who stops early does no harm; no ballot occurs twice.
@@ -197,7 +204,7 @@ class VoteFile:
         return _read_file(self.path, self.methods) if self.path.exists() else []
 
 
-def write_votes(path, votes):
+def write_votes(path: str | os.PathLike, votes: Iterable[Vote]) -> None:
     """Write votes as CSV, whole or not at all."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -206,7 +213,7 @@ def write_votes(path, votes):
     write_atomic(path, text.getvalue().encode())
 
 
-def read_votes(paths, *, methods=None):
+def read_votes(paths, *, methods=None) -> list[Vote]:
     """The votes of one or several files, or of all the .csv files of a folder, each voter once on each ballot.
 
     Where a voter answered the same ballot twice, the first answer counts; it is said if the two differ.

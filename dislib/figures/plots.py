@@ -118,7 +118,9 @@ def save_png(fig, path, *, limit=LIMIT):
 # --- pictures ---------------------------------------------------------------------------------------------------
 
 
-def image_grid(images, *, rows=None, cols=None, row_labels=None, col_labels=None, title=None, alt=None, width=WIDTH, tile=None):
+def image_grid(
+    images, *, rows=None, cols=None, row_labels=None, col_labels=None, title=None, alt=None, width=WIDTH, tile=None,
+):
     """Pictures in rows and columns, pixel for pixel where they fit.
 
     Args:

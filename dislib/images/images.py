@@ -115,6 +115,19 @@ def prepare_image(image, size, *, place=0.5):
     return ImageOps.fit(_to_rgb(image), (size, size), Image.Resampling.BICUBIC, centering=(place, place))
 
 
+def as_picture(image, index):
+    """An RGB picture of a PIL picture or a uint8 array `(h, w, 3)`; `index` is for the error message."""
+    if isinstance(image, Image.Image):
+        return image.convert("RGB")
+    array = np.asarray(image)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
+        # CLIP's processor divides by 255: floats in [0, 1] would silently become a nearly black picture.
+        raise ImageError(
+            f"image {index} is {array.dtype} of shape {array.shape}; pass PIL pictures or uint8 arrays (h, w, 3)"
+        )
+    return Image.fromarray(array)
+
+
 # --- images ---------------------------------------------------------------------------------------------------
 
 

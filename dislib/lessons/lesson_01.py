@@ -271,7 +271,7 @@ def check_darker(before, after, push=None, *, by=15.0):
     if change <= -by:
         return right(f"The mean lightness L* fell by {-change:.0f}, and the prompt never said so.")
     if np.array_equal(np.asarray(before), np.asarray(after)):
-        return wrong("The picture is the very same: is your latent handed on as the start?")
+        return wrong("The picture is the very same: is your latent handed on as `latents=`?")
     if abs(change) < 1:
         return wrong("The picture has changed, but is as light as before: another channel may do more.")
     if change >= by:

@@ -1,8 +1,13 @@
 """What fine-tuning learns from: latents and text embeddings of captioned images, encoded once."""
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
+import os
 import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import ImageOps
@@ -14,6 +19,10 @@ from ..errors import ImageError, TrainingError
 from ..files import digest_of
 from ..images.captions import captions_of
 from ..images.images import list_images, load_image
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
+    from PIL import Image
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,8 +52,9 @@ class TrainingSet:
 
     @classmethod
     def from_folder(
-        cls, pipe, folder, *, n=None, seed=0, caption="metadata", leave_out=(), random_flip=False, center_crop=True
-    ):
+        cls, pipe: StableDiffusionPipeline, folder: str | os.PathLike, *, n: int | None = None, seed: int = 0,
+        caption: str = "metadata", leave_out: Iterable[str] = (), random_flip: bool = False, center_crop: bool = True,
+    ) -> TrainingSet:
         """Encode a folder of images with captions.
 
         Args:
@@ -72,7 +82,10 @@ class TrainingSet:
         return cls.from_images(pipe, pixels, said, random_flip=random_flip, files=[file.name for file in files])
 
     @classmethod
-    def from_images(cls, pipe, images, captions, *, random_flip=False, files=()):
+    def from_images(
+        cls, pipe: StableDiffusionPipeline, images: list[Image.Image], captions: list[str], *,
+        random_flip: bool = False, files=(),
+    ) -> TrainingSet:
         """Encode PIL images of the model's own size; as many captions."""
         _check_lengths(images, captions)
         mirrored = encode(pipe, [ImageOps.mirror(image) for image in images]) if random_flip else None
@@ -80,7 +93,10 @@ class TrainingSet:
         return cls.from_latents(pipe, encode(pipe, images), captions, mirrored=mirrored, files=files, source=source)
 
     @classmethod
-    def from_latents(cls, pipe, latents, captions, *, mirrored=None, files=(), source=""):
+    def from_latents(
+        cls, pipe: StableDiffusionPipeline, latents: torch.Tensor, captions: list[str], *,
+        mirrored: torch.Tensor | None = None, files=(), source: str = "",
+    ) -> TrainingSet:
         """Take latents that are there already, (n, 4, h, w) scaled; as many captions.
 
         Name their `source` if they were computed: any text that changes when they become others. Without it the
@@ -97,7 +113,7 @@ class TrainingSet:
         source = source and digest_of(source, weight_sample(pipe.text_encoder))
         return cls(latents.float().cpu(), context, empty, list(captions), mirrored, list(files), source)
 
-    def prior(self, pipe, *, shrink=0.0):
+    def prior(self, pipe: StableDiffusionPipeline, *, shrink: float = 0.0) -> StylePrior:
         """The style prior of exactly the latents that will be trained on, mirror images included."""
         parts = [self.latents] if self.mirrored is None else [self.latents, self.mirrored]
         prior = StylePrior.from_latents(parts, shrink=shrink)
@@ -106,7 +122,7 @@ class TrainingSet:
             prior.meta["source"] = digest_of(self.source, float(shrink))
         return prior
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """16 hexadecimal digits that change with any image or caption, and are the same on every machine.
 
         They are made from what goes in, since what is computed from it differs in its last bits from one processor
@@ -138,7 +154,7 @@ class TrainingSet:
 
 
 @torch.no_grad()
-def embed(pipe, texts, *, batch_size=16):
+def embed(pipe: StableDiffusionPipeline, texts: list[str], *, batch_size: int = 16) -> torch.Tensor:
     """Text embeddings (n, tokens, d) float32 on the CPU, each distinct text encoded once."""
     device, known = pipe.text_encoder.device, list(dict.fromkeys(texts))
     options = dict(padding="max_length", max_length=pipe.tokenizer.model_max_length, truncation=True)

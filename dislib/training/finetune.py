@@ -4,20 +4,30 @@
 Everything else here is what diffusers' own training scripts do, on accelerate.
 """
 
+from __future__ import annotations
+
 import dataclasses
+import os
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core.pipeline import latent_shape, pipeline_fingerprint
-from ..core.prior import StylePrior
 from ..errors import DislibWarning, TrainingError
 from ..files import check_output_folder
 from . import checkpoints
-from .objective import NOISES
+from .objective import NOISES, id_of, prior_of
 from .result import IDENTITY, check_identity, check_same, save
 from .settings import Settings
 from .trainer import Trainer
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
+
+    from ..core.prior import StylePrior
+    from ..training.examples import TrainingSet
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,7 +45,11 @@ class Record:
     images: list | None = None
 
 
-def finetune(pipe, examples, *, noise="white", out=None, preserve=None, settings=None, about=None, **options):
+def finetune(
+    pipe: StableDiffusionPipeline, examples: TrainingSet, *, noise: str | StylePrior = "white",
+    out: str | os.PathLike | None = None, preserve: TrainingSet | None = None, settings: Settings | None = None,
+    about: dict | None = None, **options,
+) -> Iterator[Record]:
     """Fine-tune the pipeline's U-Net in place; a generator that yields a Record after every step.
 
         for record in finetune(pipe, examples, noise=prior, max_train_steps=300):
@@ -68,7 +82,7 @@ def finetune(pipe, examples, *, noise="white", out=None, preserve=None, settings
     _check(pipe, examples, noise, preserve, settings)
     identity = {
         "identity": IDENTITY, "base": pipeline_fingerprint(pipe), "examples": examples.fingerprint(),
-        "noise_id": noise_id(noise),
+        "noise_id": id_of(noise),
         "preserve": preserve.fingerprint() if preserve else None,
     }
     start = None
@@ -76,11 +90,6 @@ def finetune(pipe, examples, *, noise="white", out=None, preserve=None, settings
         check_output_folder(out)
         start = _resumption(Path(out), settings, identity)
     return _train(pipe, examples, noise, out and Path(out), preserve, settings, identity, start, about or {})
-
-
-def noise_id(noise):
-    """"white", "offset", or for a prior 16 digits of what it was made from (see `StylePrior.identity`)."""
-    return noise.identity()[:16] if isinstance(noise, StylePrior) else noise
 
 
 def _train(pipe, examples, noise, out, preserve, settings, identity, start, about):
@@ -104,10 +113,10 @@ def _train(pipe, examples, noise, out, preserve, settings, identity, start, abou
 
 
 def _check(pipe, examples, noise, preserve, settings):
-    if not isinstance(noise, StylePrior) and noise not in NOISES:
+    if not prior_of(noise) and noise not in NOISES:
         raise TrainingError(f"there is no noise {noise!r}; choose {', '.join(NOISES)} or give a StylePrior")
-    if isinstance(noise, StylePrior):
-        noise.check(pipe)
+    if prior := prior_of(noise):
+        prior.check(pipe)
     kind = pipe.scheduler.config.get("prediction_type", "epsilon")
     if kind != "epsilon":
         raise TrainingError(f"this model predicts {kind}; only models that predict epsilon can be trained here")

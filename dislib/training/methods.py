@@ -4,7 +4,12 @@ A *training* is a call of `finetune`; a *method* is a training (or none), a star
 All trainings see the same images for the same number of steps.
 """
 
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,6 +20,11 @@ from ..errors import TrainingError
 from ..files import digest_of
 from .examples import TrainingSet
 from .finetune import finetune
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
+
+    from ..training.finetune import Record
 
 TOKEN = "sks"  # DreamBooth's rare token: no word of the captions
 
@@ -84,7 +94,10 @@ METHODS = {
 }
 
 
-def train(pipe, examples, name, *, out, rate=None, **options):
+def train(
+    pipe: StableDiffusionPipeline, examples: TrainingSet, name: str, *, out: str | os.PathLike,
+    rate: float | None = None, **options,
+) -> Iterator[Record]:
     """Tune a copy of the pipeline's U-Net as `TRAININGS[name]` says; a generator of training.Record.
 
     Args:
@@ -113,10 +126,10 @@ def train(pipe, examples, name, *, out, rate=None, **options):
     )
 
 
-def preserved(pipe, captions, count, *, guidance=3.0):
+def preserved(pipe: StableDiffusionPipeline, captions: list[str], count: int, *, guidance: float = 3.0) -> TrainingSet:
     """The base model's own pictures of the captions, for DreamBooth's prior preservation: picture i from seed i."""
     told = [captions[i % len(captions)] for i in range(count)]
-    start = white_noise(range(count), latent_shape(pipe))
-    made = [s for batch in generate(pipe, told, [0], start=start, guidance=guidance, batch_size=16) for s in batch]
+    latents = white_noise(range(count), latent_shape(pipe))
+    made = [s for batch in generate(pipe, told, [0], latents=latents, guidance=guidance, batch_size=16) for s in batch]
     source = digest_of("preserved", pipeline_fingerprint(pipe), told, guidance)
     return TrainingSet.from_latents(pipe, torch.stack([s.latent for s in made]), told, source=source)

@@ -26,6 +26,21 @@ def draw_noise(noise, u, constants, offset=0.1):
     return u + offset * constants if noise == "offset" else u
 
 
+def prior_of(noise):
+    """The StylePrior that a noise is, or None of white and offset noise."""
+    return noise if isinstance(noise, StylePrior) else None
+
+
+def name_of(noise):
+    """"white", "offset" or "style"."""
+    return "style" if prior_of(noise) else noise
+
+
+def id_of(noise):
+    """"white", "offset", or for a prior 16 digits of what it was made from (see `StylePrior.identity`)."""
+    return noise.identity()[:16] if prior_of(noise) else noise
+
+
 def noise_loss(unet, schedule, z, eps, t, context, *, snr_gamma=None):
     """|| eps - eps_theta(z_t, t, text) ||^2 with z_t = sqrt(abar_t) z + sqrt(1 - abar_t) eps, one number an example.
 
@@ -52,12 +67,15 @@ def noise_loss(unet, schedule, z, eps, t, context, *, snr_gamma=None):
     return error * snr.clamp(max=snr_gamma) / snr
 
 
-def draw_batch(examples, size, step, noise, settings, *, stream=0):
-    """(z, eps, t, context) of one step: `size` examples, drawn from the seed, the step and the stream alone."""
+def draw_batch(examples, size, step, noise, settings, *, timesteps=1000, stream=0):
+    """(z, eps, t, context) of one step: `size` examples, drawn from the seed, the step and the stream alone.
+
+    `timesteps` is the schedule's `num_train_timesteps`.
+    """
     random = seeded(settings.seed, stream, step)
     flips, dropped = (torch.rand(size, generator=random) < share for share in (0.5, settings.caption_dropout))
     rows = torch.arange((step - 1) * size, step * size)
     z, context = examples.batch(rows, seed=settings.seed, flips=flips, dropped=dropped)
-    t = torch.randint(1000, (size,), generator=random)
+    t = torch.randint(timesteps, (size,), generator=random)
     u, constants = torch.randn(z.shape, generator=random), torch.randn(size, z.shape[1], 1, 1, generator=random)
     return z, draw_noise(noise, u, constants, settings.noise_offset), t, context

@@ -1,16 +1,23 @@
 """The folder a fine-tuning leaves behind: written whole, opened by `load_pipeline`, and by plain diffusers."""
 
+from __future__ import annotations
+
 import json
 import os
 import platform
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core.pipeline import TINY, from_pretrained, latent_shape, model_id, pipeline_fingerprint
 from ..core.prior import StylePrior
 from ..errors import ModelError, OutputError, TrainingError, shorten
 from ..files import data_dir, digest_of, make_folder, sha256, write_atomic, write_json
 from .lora_support import torchao_put_aside
+from .objective import name_of, prior_of
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
 
 RECORD, PRIOR, LORA = "training.json", "style_prior.safetensors", "pytorch_lora_weights.safetensors"
 FORMAT = "dislib fine-tuning"
@@ -31,12 +38,12 @@ def save(out, pipe, noise, settings, facts, examples):
     out = make_folder(Path(out))
     (out / RECORD).unlink(missing_ok=True)
     _write_weights(out, pipe, settings)
-    if isinstance(noise, StylePrior):
-        noise.save(out / PRIOR)
+    if prior := prior_of(noise):
+        prior.save(out / PRIOR)
     else:
         (out / PRIOR).unlink(missing_ok=True)
     record = {
-        "format": FORMAT, "model": base_name(pipe), "noise": "style" if isinstance(noise, StylePrior) else noise,
+        "format": FORMAT, "model": base_name(pipe), "noise": name_of(noise),
         "images": len(examples), "files": examples.files, "settings": settings.to_json(), **facts,
         "versions": _versions(),
     }
@@ -44,7 +51,7 @@ def save(out, pipe, noise, settings, facts, examples):
     write_json(out / RECORD, record)
 
 
-def read(folder):
+def read(folder: str | os.PathLike) -> dict | None:
     """The contents of `training.json`, or None in a folder without one.
 
     Raises:
@@ -63,7 +70,9 @@ def read(folder):
         raise ModelError(f"{path} cannot be used ({shorten(error)}); fine-tune again") from error
 
 
-def apply(pipe, folder, *, local_files_only=False):
+def apply(
+    pipe: StableDiffusionPipeline, folder: str | os.PathLike, *, local_files_only: bool = False,
+) -> StableDiffusionPipeline:
     """Give a base pipeline what a fine-tuning changed: its U-Net or its LoRA, and its prior.
 
     Returns:
@@ -127,7 +136,7 @@ def is_finished(out, settings):
     return record is not None and record["settings"]["max_train_steps"] == settings.max_train_steps
 
 
-def base_name(pipe):
+def base_name(pipe: StableDiffusionPipeline) -> str:
     """What `load_pipeline` is to be given for the base: "tiny", a hub id, or a folder's path."""
     name = str(pipe.name_or_path or "unnamed")
     if not os.path.isdir(name):

@@ -2,11 +2,10 @@
 
 import dataclasses
 import math
-import operator
 import warnings
 from pathlib import Path
 
-from ..errors import DislibWarning, TrainingError, shorten
+from ..errors import DislibWarning, TrainingError, check_whole, shorten
 
 FULL_RATE, LORA_RATE = 1e-5, 1e-4  # what diffusers' examples use for Stable Diffusion
 # Attention, as diffusers' LoRA script; and the two convolutions through which noise enters and leaves the U-Net.
@@ -91,12 +90,12 @@ class Settings:
     def __post_init__(self):
         for name in ("max_train_steps", "train_batch_size", "gradient_accumulation_steps", "checkpointing_steps",
                      "validation_steps"):
-            self._whole(name, 1)
-        self._whole("seed", 0)
-        self._whole("lr_warmup_steps", 0)
+            check_whole(getattr(self, name), name, error=TrainingError)
+        check_whole(self.seed, "seed", least=0, error=TrainingError)
+        check_whole(self.lr_warmup_steps, "lr_warmup_steps", least=0, error=TrainingError)
         for name in ("rank", "checkpoints_total_limit"):
             if getattr(self, name) is not None:
-                self._whole(name, 1)
+                check_whole(getattr(self, name), name, error=TrainingError)
         for name in ("learning_rate", "snr_gamma"):
             if getattr(self, name) is not None:
                 self._number(name, 0, math.inf, above=True)
@@ -109,14 +108,6 @@ class Settings:
             raise TrainingError(f'validation_prompts must be a list; write ["{shorten(self.validation_prompts)}"]')
         for name in ("validation_prompts", "lora_targets"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-
-    def _whole(self, name, least):
-        try:
-            value = operator.index(getattr(self, name))
-        except TypeError:
-            value = least - 1
-        if value < least or isinstance(getattr(self, name), bool):
-            raise TrainingError(f"{name} must be a whole number from {least}, got {getattr(self, name)!r}")
 
     def _number(self, name, least, most, *, above=False):
         value = getattr(self, name)

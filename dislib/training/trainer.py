@@ -6,12 +6,11 @@ import warnings
 
 import torch
 
-from ..core.prior import StylePrior
-from ..core.sampling import generate
+from ..core.sampling import paint
 from ..errors import TrainingError
 from . import checkpoints
 from .lora_support import torchao_put_aside
-from .objective import draw_batch, noise_loss
+from .objective import draw_batch, noise_loss, prior_of
 from .settings import build_optimizer
 
 
@@ -51,7 +50,7 @@ class Trainer:
             unet.disable_gradient_checkpointing()
         self.model = self.optimizer = None  # so that the memory is free for pictures
         park(self.pipe, self.device)
-        self.pipe.style_prior = self.noise if isinstance(self.noise, StylePrior) else None
+        self.pipe.style_prior = prior_of(self.noise)
         self.accelerator.end_training()
 
     @property
@@ -85,9 +84,10 @@ class Trainer:
 
     def _draw(self, step):
         """The batch of this step for all processes, [(batch, weight of its loss)], drawn from (seed, step) alone."""
-        draws = [(draw_batch(self.examples, self.batch_size, step, self.noise, self.settings), 1.0)]
+        options = {"timesteps": self.pipe.scheduler.config.num_train_timesteps}
+        draws = [(draw_batch(self.examples, self.batch_size, step, self.noise, self.settings, **options), 1.0)]
         if self.preserve:
-            kept = draw_batch(self.preserve, self.batch_size, step, "white", self.settings, stream=1)
+            kept = draw_batch(self.preserve, self.batch_size, step, "white", self.settings, stream=1, **options)
             draws.append((kept, self.settings.prior_loss_weight))
         return draws
 
@@ -114,12 +114,13 @@ class Trainer:
         due = step % self.settings.validation_steps == 0 or step == self.settings.max_train_steps
         if not (self.settings.validation_prompts and due and self.accelerator.is_main_process):
             return None
-        start = self.noise if isinstance(self.noise, StylePrior) else "white"
+        prior = prior_of(self.noise)
+        start = {"prior": prior, "start": "paper"} if prior else {"start": "white"}
         park(self.pipe, self.device)
         self.pipe.unet.eval()
         with self._averaged(), torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            made = generate(self.pipe, list(self.settings.validation_prompts), [0], start=start)
-            images = [sample.image for batch in made for sample in batch]
+            made = paint(self.pipe, list(self.settings.validation_prompts), [0], **start)
+            images = [row[0] for row in made]
         self.pipe.unet.train()
         park(self.pipe, "cpu")
         return images

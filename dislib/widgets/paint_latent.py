@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..core import sampling
 from ..core.latents import blob, checkerboard, white_noise
 from ..core.pipeline import latent_shape
-from ..core.sampling import generate
 from ..errors import DislibError
 from ..figures.plots import DIVERGING, image_grid
 from .panel import Panel, beside, caption, heading, markup, picture, png
@@ -83,8 +83,7 @@ def side_by_side(images, *, gap=4):
 
 def paint(pipe, prompt, starts):
     """Pictures of one prompt from the given initial latents (n, c, h, w)."""
-    batches = generate(pipe, [prompt], range(len(starts)), start=starts)
-    return [sample.image for batch in batches for sample in batch]
+    return sampling.paint(pipe, [prompt], range(len(starts)), latents=starts)[0]
 
 
 class PaintTheLatent(Panel):

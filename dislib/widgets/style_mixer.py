@@ -3,15 +3,18 @@
 import ipywidgets as widgets
 import torch
 
+from ..core import sampling
 from ..core.latents import decode
-from ..core.prior import KINDS, StylePrior
-from ..core.sampling import generate, make_scheduler
-from ..errors import DislibError
+from ..core.prior import STARTS as ALL_STARTS
+from ..core.prior import StylePrior
+from ..core.sampling import make_scheduler
+from ..errors import DislibError, check_words
 from ..figures.plots import image_grid
 from ..files import digest_of
 from .panel import Panel, beside, caption, heading, markup, picture, png
 
 PAUSE = 0.2  # seconds of rest before a picture is painted
+STARTS = ALL_STARTS[1:]  # those that hold something of the mixture
 STEPS = 12
 HALF = 0.5  # where all weights begin: there is room on both sides
 SIDE = 150  # px of a picture
@@ -32,12 +35,11 @@ def mixed(priors, mean_weights, std_weights):
     return StylePrior(of_mean.mean, of_std.std, {**of_mean.meta, **more})
 
 
-def paint(pipe, prompt, seed, priors, kind):
-    """One picture of the prompt and seed from the start `kind` of each prior."""
+def paint(pipe, prompt, seed, priors, start):
+    """One picture of the prompt and seed from that start of each prior."""
     scheduler = make_scheduler(pipe)
-    starts = torch.cat([prior.start([seed], kind=kind, scheduler=scheduler, steps=STEPS) for prior in priors])
-    batches = generate(pipe, [prompt], range(len(starts)), start=starts, steps=STEPS, scheduler=scheduler)
-    return [sample.image for batch in batches for sample in batch]
+    starts = torch.cat([prior.start([seed], start, scheduler=scheduler, steps=STEPS) for prior in priors])
+    return sampling.paint(pipe, [prompt], range(len(starts)), latents=starts, steps=STEPS, scheduler=scheduler)[0]
 
 
 class StyleMixer(Panel):
@@ -47,7 +49,7 @@ class StyleMixer(Panel):
         pipe: a StableDiffusionPipeline: the base model for the start "leak", a tuned one for "paper" and "matched".
         priors: from style to StylePrior, two or three of them.
         prompt, seed: what is painted, and from which noise.
-        kind: the start, see `StylePrior.start`.
+        start: "paper", "matched" or "leak", see `StylePrior.start`.
         pause: seconds of rest before a picture is painted; 0 paints at every change.
         on_error: see `Panel`.
 
@@ -57,21 +59,23 @@ class StyleMixer(Panel):
     """
 
     def __init__(
-        self, pipe, priors, prompt="a red house in the meadow", seed=3, *, kind="leak", pause=PAUSE, on_error=None
+        self, pipe, priors, prompt="a red house in the meadow", seed=3, *, start="leak", pause=PAUSE, on_error=None,
+        **old,
     ):
+        check_words(old, kind="start=")
         super().__init__(on_error)
         if not 2 <= len(priors) <= 3:
             raise DislibError(f"the mixer takes two or three priors, got {len(priors)}")
         for prior in priors.values():
             prior.check(pipe)
         self.pipe, self.priors, self._pure_of = pipe, priors, None
-        self._build(prompt, seed, kind)
+        self._build(prompt, seed, start)
         self._draw_soon = self.later(pause)
         self.draw()
 
     def draw(self):
         """Mix, paint from the mixture, and from each prior alone when prompt, seed or start is new."""
-        mixture, chosen = self._mixture(), (self.prompt_box.value, self.seed_box.value, self.kind.value)
+        mixture, chosen = self._mixture(), (self.prompt_box.value, self.seed_box.value, self.start.value)
         self.name_unknown(self.pipe, chosen[:1])
         if self._pure_of == chosen:
             (self.image,) = paint(self.pipe, *chosen[:2], [mixture], chosen[2])
@@ -90,7 +94,7 @@ class StyleMixer(Panel):
         """The present mixture as a figure: the styles alone, mu decoded, and the picture."""
         return image_grid(
             [[*self.pure, None, self.image], [*decode(self.pipe, self._means()), None, self.ground]],
-            row_labels=[f'"{self.prompt_box.value}" from the {self.kind.value} start', "mu, decoded"],
+            row_labels=[f'"{self.prompt_box.value}" from the {self.start.value} start', "mu, decoded"],
             col_labels=[*self.priors, "", "the mixture"],
             title=f"{' : '.join(self.priors)} = {self._recipe()}",
         )
@@ -121,14 +125,14 @@ class StyleMixer(Panel):
             view.value = png(image)
         self.recipe.value = markup(self._recipe(), bold=True)
 
-    def _build(self, prompt, seed, kind):
+    def _build(self, prompt, seed, start):
         layout, label = widgets.Layout(width="340px"), {"description_width": "90px"}
         common = {"layout": layout, "style": label}
-        if kind not in KINDS:
-            raise DislibError(f"there is no start {kind!r}; choose one of {', '.join(KINDS)}")
+        if start not in STARTS:
+            raise DislibError(f"there is no start {start!r}; choose one of {', '.join(STARTS)}")
         self.prompt_box = widgets.Text(prompt, description="Prompt", continuous_update=False, **common)
         self.seed_box = widgets.BoundedIntText(seed, min=0, max=9999, description="Seed", **common)
-        self.kind = widgets.Dropdown(options=KINDS, value=kind, description="Start", **common)
+        self.start = widgets.Dropdown(options=STARTS, value=start, description="Start", **common)
         self.of_mean, self.of_std = (
             {
                 name: widgets.FloatSlider(HALF, min=0, max=1, step=0.05, description=f"{part} {name}", **common)
@@ -138,7 +142,7 @@ class StyleMixer(Panel):
         )
         self.even_button = widgets.Button(description="Equal shares", icon="undo", layout=widgets.Layout(width="140px"))
         self.even_button.on_click(lambda _: self.press(self.even))
-        for control in (self.prompt_box, self.seed_box, self.kind, *self.of_mean.values(), *self.of_std.values()):
+        for control in (self.prompt_box, self.seed_box, self.start, *self.of_mean.values(), *self.of_std.values()):
             control.observe(lambda _: self._draw_soon(), "value")
         self.ui = beside(self._controls(), self._views())
 
@@ -147,7 +151,7 @@ class StyleMixer(Panel):
             heading("Style mixer"),
             self.prompt_box,
             self.seed_box,
-            self.kind,
+            self.start,
             caption("How much of each style's mean (its colours and layout):"),
             *self.of_mean.values(),
             caption("How much of each style's spread (what it leaves open):"),
