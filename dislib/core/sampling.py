@@ -7,6 +7,7 @@ import copy
 import dataclasses
 import itertools
 import math
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -217,14 +218,19 @@ def check_guidance(guidance: float) -> float:
     return value
 
 
+# JupyterLab runs a widget's callbacks in a thread of their own, beside the cell that runs.
+ALONE = threading.RLock()
+
+
 @contextlib.contextmanager
 def scheduler_of(pipe, scheduler):
-    """Lend the pipeline a scheduler for one call, so that a caller may use it between batches."""
-    before, pipe.scheduler = pipe.scheduler, scheduler
-    try:
-        yield
-    finally:
-        pipe.scheduler = before
+    """Lend the pipeline a scheduler for one call, so that a caller may use it between batches; one caller at a time."""
+    with ALONE:
+        before, pipe.scheduler = pipe.scheduler, scheduler
+        try:
+            yield
+        finally:
+            pipe.scheduler = before
 
 
 def _embedder(pipe):

@@ -103,6 +103,19 @@ def read_prompt_rows(path):
     return rows
 
 
+SMALL_VOCABULARY = 5_000  # tokens; a tokenizer with fewer knows whole words, those of its model's captions
+
+
+def unknown_words(tokenizer, prompt):
+    """The words of a prompt that a small model has never met; none for a model with a large vocabulary.
+
+    The tokenizer of the embedded model has one token for each word of its world, and spells all others out.
+    """
+    if len(tokenizer) > SMALL_VOCABULARY:
+        return []
+    return [word for word in re.findall(r"[^\W\d_]+", prompt) if len(tokenizer.tokenize(word)) > 1]
+
+
 def parse_seeds(text):
     """Turn `"0-7,12"` into `[0, 1, 2, 3, 4, 5, 6, 7, 12]`.
 

@@ -3,7 +3,7 @@
 import torch
 
 from ..core.pipeline import latent_shape
-from ..core.sampling import check_guidance
+from ..core.sampling import check_guidance, scheduler_of
 from ..core.schedulers import make_scheduler
 from ..errors import DislibError, SamplerError
 
@@ -40,12 +40,9 @@ def denoise(pipe, prompt, z_T, *, at=AT, guidance=3.0, steps=12, scheduler="dpm"
         way.append((times[step + 1], tensors["latents"].float().cpu()))
         return tensors
 
-    before, pipe.scheduler = pipe.scheduler, scheduler
-    try:
+    with scheduler_of(pipe, scheduler):
         pipe(
             prompt, latents=z_T.to(pipe.device, pipe.unet.dtype), guidance_scale=check_guidance(guidance),
             num_inference_steps=steps, output_type="latent", callback_on_step_end=keep,
         )  # fmt: skip
-    finally:
-        pipe.scheduler = before
     return torch.cat([min(way, key=lambda passed: abs(passed[0] - t))[1] for t in at])

@@ -1,9 +1,10 @@
 """Widgets to play with.
 
 *Same latent*, a guessing game; *Paint the latent*, sliders on the initial latent; *Forward process*, a picture on its
-way into white and into style noise; *Style mixer*, weights for the mean and the spread of several priors; *Guidance
-strip*, all methods at one guidance weight; *FID liar*, FID of N faultless pictures; *Which is closer?*, a blind vote;
-*From style to style*, a slider along the Wasserstein line between two priors.
+way into white and into style noise; *How many images*, the mean and spread of n pictures; *Style mixer*, weights for
+the mean and the spread of several priors; *Guidance strip*, all methods at one guidance weight; *FID liar*, FID of N
+faultless pictures; *Which is closer?*, a blind vote; *From style to style*, a slider along the Wasserstein line between
+two priors.
 
 Whatever they compute is a plain function; callbacks only call it.
 """
@@ -11,6 +12,7 @@ Whatever they compute is a plain function; callbacks only call it.
 from .fid_liar import FidLiar
 from .forward_process import ForwardProcess
 from .guidance_strip import GuidanceStrip
+from .how_many import HowManyImages
 from .paint_latent import PaintTheLatent
 from .same_latent import SameLatent
 from .style_line import StyleLine
@@ -21,6 +23,7 @@ __all__ = [
     "FidLiar",
     "ForwardProcess",
     "GuidanceStrip",
+    "HowManyImages",
     "PaintTheLatent",
     "SameLatent",
     "StyleLine",

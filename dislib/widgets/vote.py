@@ -16,7 +16,7 @@ from ..figures.plots import image_grid, png_bytes
 from ..images.images import upright_rgb
 from ..images.sheets import by_style
 from .guidance_strip import label_of
-from .panel import Panel, beside, caption, markup, picture, png
+from .panel import Panel, beside, heading, markup, picture, png
 
 COUNT = 24  # ballots of a voter
 PAUSE = 0.3  # seconds: a second press within them is the tail of a double click, not a vote on the next pair
@@ -182,14 +182,18 @@ class WhichIsCloser(Panel):
             view.layout.display, view.layout.margin = "none", "0 6px 6px 0"
         self.question, self.progress, self.told = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.buttons = {
-            LEFT: self._button("← Left", LEFT),
+            LEFT: self._button("Left", LEFT),
             TIE: self._button("Can't say", TIE),
-            RIGHT: self._button("Right →", RIGHT),
+            RIGHT: self._button("Right", RIGHT),
         }
         row = widgets.HBox(list(self.buttons.values()))
+        shown = beside(*self.example_views)
+        if self.examples:  # the buttons stay where they are, whichever question is asked
+            shown.layout.min_height = f"{EXAMPLE_SIDE + 6}px"
+        self.question.layout.min_height = "48px"
         sides = [widgets.VBox([view], layout=widgets.Layout(margin="0 12px 6px 0")) for view in self.views]
-        self.stage = widgets.VBox([beside(*self.example_views), beside(*sides), row])
-        head = [caption("Which is closer?", bold=True), self.progress, self.question]
+        self.stage = widgets.VBox([shown, beside(*sides), row])
+        head = [heading("Which is closer?"), self.progress, self.question]
         self.ui = widgets.VBox([*head, self.stage, self.message, *self.charts, self.told])
 
     def _button(self, text, choice):
