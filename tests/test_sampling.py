@@ -329,3 +329,25 @@ def test_long_prompts_are_said_to_be_truncated():
 def test_a_negative_prompt_without_guidance_is_said_to_do_nothing():
     with pytest.warns(DislibWarning, match="no effect at guidance 1"):
         generate(shared_pipeline(), ["a"], [0], guidance=1, negative="b")
+
+
+def test_a_scheduler_is_lent_to_one_caller_of_a_pipeline_and_copies_do_not_wait():
+    import copy
+    import threading
+
+    from dislib.core.sampling import scheduler_of
+
+    pipe = build_pipeline()
+    own, twin, seen = pipe.scheduler, copy.copy(pipe), []
+
+    def other(which):
+        with scheduler_of(which, "theirs"):
+            seen.append(which.scheduler)
+
+    with scheduler_of(pipe, "mine"):
+        waiting, beside = (threading.Thread(target=other, args=(which,)) for which in (pipe, twin))
+        waiting.start(), beside.start()
+        beside.join(10)
+        assert seen == ["theirs"] and pipe.scheduler == "mine" and waiting.is_alive()
+    waiting.join(10)
+    assert seen == ["theirs"] * 2 and pipe.scheduler is own and twin.scheduler is own

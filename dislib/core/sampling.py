@@ -9,6 +9,7 @@ import itertools
 import math
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -218,14 +219,20 @@ def check_guidance(guidance: float) -> float:
     return value
 
 
-# JupyterLab runs a widget's callbacks in a thread of their own, beside the cell that runs.
+# JupyterLab runs a widget's callbacks in a thread of their own, beside the cell that runs: one widget at a time.
 ALONE = threading.RLock()
+_LENT, _LENDING = weakref.WeakKeyDictionary(), threading.Lock()
 
 
 @contextlib.contextmanager
 def scheduler_of(pipe, scheduler):
-    """Lend the pipeline a scheduler for one call, so that a caller may use it between batches; one caller at a time."""
-    with ALONE:
+    """Lend the pipeline a scheduler for one call, so that a caller may use it between batches.
+
+    One caller at a time for each pipeline; copies of it, as a sweep's threads have, do not wait for each other.
+    """
+    with _LENDING:
+        lock = _LENT.setdefault(pipe, threading.RLock())
+    with lock:
         before, pipe.scheduler = pipe.scheduler, scheduler
         try:
             yield
