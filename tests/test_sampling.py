@@ -339,15 +339,16 @@ def test_a_scheduler_is_lent_to_one_caller_of_a_pipeline_and_copies_do_not_wait(
 
     pipe = build_pipeline()
     own, twin, seen = pipe.scheduler, copy.copy(pipe), []
+    mine, theirs = copy.deepcopy(own), copy.deepcopy(own)
 
     def other(which):
-        with scheduler_of(which, "theirs"):
+        with scheduler_of(which, theirs):
             seen.append(which.scheduler)
 
-    with scheduler_of(pipe, "mine"):
+    with scheduler_of(pipe, mine):
         waiting, beside = (threading.Thread(target=other, args=(which,)) for which in (pipe, twin))
         waiting.start(), beside.start()
         beside.join(10)
-        assert seen == ["theirs"] and pipe.scheduler == "mine" and waiting.is_alive()
+        assert len(seen) == 1 and seen[0] is theirs and pipe.scheduler is mine and waiting.is_alive()
     waiting.join(10)
-    assert seen == ["theirs"] * 2 and pipe.scheduler is own and twin.scheduler is own
+    assert len(seen) == 2 and pipe.scheduler is own and twin.scheduler is own
