@@ -222,7 +222,7 @@ SCRIPT = """
     def main():
         judge = load_judge({judge!r}, device="cpu")
         for record in sweep(build_pipeline(), judge, {prompts!r}, out={out!r}, **{options!r}):
-            print(record.guidance, record.batch, flush=True)
+            print(f"{{record.guidance}} {{record.batch}}\\n", end="", flush=True)
 """
 
 
