@@ -186,7 +186,7 @@ def places_figure(rows, weights, *, labels=None, metric="fid", title=None):
     styles = list(dict.fromkeys(row.style for row in rows))
     columns = [(style, weight) for style in styles for weight in weights]
     found = [_placed(rows, style, weight, metric) for style, weight in columns]
-    methods = sorted({name for column in found for name in column}, key=lambda name: -_firsts(found, name))
+    methods = sorted({name for column in found for name in column}, key=lambda name: (-_firsts(found, name), name))
     with course_style():
         fig = CourseFigure(figsize=(2.6 + 0.62 * len(columns), 0.42 * len(methods) + 1.3), layout="constrained")
         ax = fig.add_subplot()
