@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -56,6 +57,21 @@ ROWS = [row(1.0, 0.9), row(1.5, 0.7), row(2.0, 0.4), row(3.0, 0.45), row(5.0, 0.
 def test_lowest(answer, state, message):
     verdict = lesson.check_lowest(answer, ROWS, method="plain", style="sketch")
     assert verdict.state == state and message in verdict.text
+
+
+def test_one_careless_voter_is_no_crowd():
+    def votes(voter, count):
+        return [SimpleNamespace(voter=voter, question=question) for question in lesson.QUESTIONS for _ in range(count)]
+
+    assert not lesson.enough(votes("a", 100)) and not lesson.enough([])
+    assert not lesson.enough(votes("a", 12) + votes("b", 12) + votes("c", 11))
+    assert lesson.enough(votes("a", 12) + votes("b", 12) + votes("c", 12))
+
+
+def test_who_is_first_is_in_colour_and_in_words():
+    rows = [row(1.0, value, method=name, metric="fid") for name, value in (("plain", 0.9), ("style", 0.2), ("base", 0.25))]
+    figure = lesson.places_figure(rows, [1.0], labels={"style": "Style noise"})
+    assert figure.alt == "Who is first by FID. sketch at w = 1: base, style"
 
 
 @pytest.mark.parametrize(

@@ -243,7 +243,7 @@ def latent_maps(latent, *, title=None, centre=0.0, limit=None, labels=None, alt=
             ax.set(xticks=[], yticks=[])
             ax.set_title(label, fontsize=11, loc="center")
             ax.spines[:].set_visible(False)
-        fig.colorbar(shown, ax=fig.axes, shrink=0.8, aspect=14)
+        fig.colorbar(shown, cax=fig.axes[-1].inset_axes([1.06, 0, 0.07, 1]))  # as high as the maps
         fig.suptitle(title or "", x=0.01, ha="left", fontweight="bold")
     fig.alt = alt or ". ".join([title or "Channels of a latent", *(str(t).replace("\n", ": ") for t in labels)])
     return fig

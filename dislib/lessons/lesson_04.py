@@ -175,6 +175,63 @@ def verdict_figure(found, *, title=None):
     return fig
 
 
+def places_figure(rows, weights, *, labels=None, metric="fid", title=None):
+    """A method a row, a style and weight a column: its number, in colour where no other method beats it.
+
+    Args:
+        rows: of `read_results`; all methods, at all of `weights`.
+        weights: guidance weights.
+        labels: from method to words.
+    """
+    styles = list(dict.fromkeys(row.style for row in rows))
+    columns = [(style, weight) for style in styles for weight in weights]
+    found = [_placed(rows, style, weight, metric) for style, weight in columns]
+    methods = sorted({name for column in found for name in column}, key=lambda name: (-_firsts(found, name), name))
+    with course_style():
+        fig = CourseFigure(figsize=(2.6 + 0.62 * len(columns), 0.42 * len(methods) + 1.3), layout="constrained")
+        ax = fig.add_subplot()
+    for x, column in enumerate(found):
+        for y, name in enumerate(methods):
+            place, row = column.get(name, (None, None))
+            if place == 1:
+                ax.axvspan(x - 0.48, x + 0.48, *_share(y, len(methods)), color=COLOURS[5], lw=0)
+            told, bold = ("", "normal") if row is None else (f"{row.value:.0f}", "bold" if place == 1 else "normal")
+            ax.text(x, y, told, ha="center", va="center", weight=bold, color=INK, fontsize=11)
+    ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(methods) - 0.5, -0.5))
+    ax.set_xticks(range(len(columns)), [f"{style}\nw = {weight:g}" for style, weight in columns], fontsize=9)
+    ax.set_yticks(range(len(methods)), [(labels or {}).get(name, name) for name in methods], fontsize=11)
+    ax.tick_params(length=0, labeltop=True, labelbottom=False)
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    ax.set_title(title or f"{metric.upper()}; in colour: no other method beats it with bands apart", pad=42)
+    first = [", ".join(name for name in methods if column.get(name, (0,))[0] == 1) for column in found]
+    told = (f"{style} at w = {weight:g}: {names}" for (style, weight), names in zip(columns, first))
+    fig.alt = f"Who is first by {metric.upper()}. {'; '.join(told)}"
+    return fig
+
+
+def _placed(rows, style, weight, metric):
+    """From method to (place, row)."""
+    return {row.method: (place, row) for place, row in standings(rows, style=style, guidance=weight, metric=metric)}
+
+
+def _firsts(found, name):
+    """In how many columns a method is first."""
+    return sum(column.get(name, (0,))[0] == 1 for column in found)
+
+
+def enough(votes, *, voters=3, each=12):
+    """Whether people's votes can stand for themselves: of some voters, and enough of each on each question.
+
+    One careless voter is no crowd, so the robots stay until there are three.
+    """
+    def given(voter, question):
+        return sum(vote.voter == voter and vote.question == question for vote in votes)
+
+    names = {vote.voter for vote in votes}
+    return sum(all(given(name, question) >= each for question in QUESTIONS) for name in names) >= voters
+
+
 def _share(row, rows):
     """Bottom and top of a row, as shares of the axes' height."""
     return 1 - (row + 0.95) / rows, 1 - (row + 0.05) / rows
