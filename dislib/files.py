@@ -23,6 +23,7 @@ from .errors import DislibError, ModelError, OutputError, shorten
 
 CHECKSUMS = "CHECKSUMS.sha256"
 MOST_TEXT = 100_000_000  # bytes; no list, table or record that a person keeps is so long
+TRIES = 10  # at writing a file, each under a partial name of its own
 FORMAT = "1"  # of the arrays written here; readers of a later format can tell
 
 
@@ -69,12 +70,12 @@ def write_atomic(path, data):
         OutputError: the folder cannot be written to or the disk is full; nothing is left behind.
     """
     path = Path(path)
-    for attempt in range(3):
+    for left in reversed(range(TRIES)):
         partial = _partial(path, secrets.token_hex(4))
         try:
             return _write(partial, path, data)
-        except (FileNotFoundError, FileExistsError) as error:  # swept away as a stray of a kill, or the name is taken
-            if attempt == 2 or not path.parent.is_dir():
+        except (FileNotFoundError, FileExistsError, BlockingIOError) as error:  # swept as a stray, or the name is taken
+            if not left or not path.parent.is_dir():
                 raise OutputError(f"cannot write {path}: {_why(error)}") from error
         except OSError as error:
             raise OutputError(f"cannot write {path}: {_why(error)}") from error
@@ -85,7 +86,12 @@ def write_atomic(path, data):
 
 def _write(partial, path, data):
     with open(partial, "xb") as file:  # x: never through a link or a pipe that lies there
-        _hold(file)
+        try:
+            _hold(file)
+        except BlockingIOError:
+            raise
+        except OSError:  # a disk that knows no locks: a sweep finds none there either, and leaves all as it is
+            pass
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

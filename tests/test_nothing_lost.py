@@ -1,6 +1,7 @@
 """What users' hands do to files and calls, a table for each kind: it is used, told or refused by name, never lost."""
 
 import csv
+import errno
 import io
 import json
 import multiprocessing
@@ -263,6 +264,18 @@ def test_of_two_writers_each_leaves_a_whole_file(tmp_path):
         assert len(data) == 5000 and len(set(data)) == 1
         files.sweep_partials(tmp_path)
     assert [writer.exitcode for writer in writers] == [0, 0] and os.listdir(tmp_path) == ["a.bin"]
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="no locks of this kind here")
+def test_a_disk_without_locks_is_written_to_and_not_swept(tmp_path, monkeypatch):
+    def unknown(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", unknown)
+    files.write_atomic(tmp_path / "a.bin", b"new")
+    (tmp_path / ".b.bin.0123abcd.partial").write_bytes(b"x")
+    files.sweep_partials(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".b.bin.0123abcd.partial", "a.bin"]
 
 
 def test_what_a_kill_left_is_swept_and_nothing_else(tmp_path):
