@@ -82,7 +82,7 @@ def _average(member: Member, trained: list[torch.Tensor], step: int) -> None:
 def _ready(pipe, member: Member, device: torch.device):
     """(member, its step as one call, its trained tensors)."""
     settings = member.settings
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(settings.seed)  # of its draws
     unet = copy.deepcopy(pipe.unet)
     named = make_trainable(unet.train(), settings)
     trained = list(named.values())
@@ -122,12 +122,8 @@ class Pool:
 
 
 def _pool(examples: TrainingSet, device: torch.device) -> Pool:
-    from re import search
-
-    z = examples.latents
-    mirrored = z if examples.mirrored is None else examples.mirrored
-    sided = torch.tensor([bool(search(r"\b(left|right)\b", text)) for text in examples.captions])
-    both = torch.stack([z, torch.where(sided[:, None, None, None], z, mirrored)])
+    z, turned = examples.latents, examples.turned
+    both = torch.stack([z, z if turned is None else turned])
     return Pool(both.to(device), examples.embeddings.to(device), examples.empty.to(device))
 
 

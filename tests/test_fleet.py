@@ -34,7 +34,6 @@ def test_with_the_same_draws_it_ends_where_finetune_ends(pipe, learnt, monkeypat
     same = lambda *_: draw_batch(learnt, settings.train_batch_size, next(steps), noise, settings)  # noqa: E731
     monkeypatch.setattr(fleet, "draw", same)
     (reached, member), = fleet.sail(pipe, [fleet.Member("one", learnt, noise, settings)], (4,))
-    torch.manual_seed(settings.seed)  # of a LoRA's first weights
     other = separate(pipe)
     for _ in finetune(other, learnt, noise=noise, settings=settings):
         pass

@@ -69,18 +69,37 @@ def make_scheduler(pipe: StableDiffusionPipeline, scheduler="dpm", *, eta: float
     if scheduler not in SCHEDULERS:
         raise SamplerError(f"there is no sampler {scheduler!r}; choose one of {', '.join(SCHEDULERS)}")
     class_name, options = SCHEDULERS[scheduler]
-    config = {**pipe.scheduler.config, **_PLAIN}
+    # As the values stand: `from_config` would put another class's defaults where the model's file is silent.
+    config = {key: pipe.scheduler.config[key] for key in _SCHEDULE if key in pipe.scheduler.config} | _PLAIN
     try:
-        return getattr(diffusers, class_name).from_config(config, timestep_spacing="trailing", **options)
+        made = getattr(diffusers, class_name).from_config(config, timestep_spacing="trailing", **options)
     except ImportError as error:
         raise SamplerError(f"the sampler {scheduler!r} needs scipy; pip install scipy, or use another") from error
+    _check_schedule(made, pipe.scheduler, scheduler)
+    return made
 
 
-# Settings of the pipeline's saved scheduler that would turn another one stochastic or bend its timesteps.
+# What a sampler by name takes from the pipeline's scheduler: the noise schedule and what the U-Net predicts.
+_SCHEDULE = (
+    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
+    "rescale_betas_zero_snr",
+)
+# Everything else is the same for all models, and nothing is clipped, since latents are no pixels.
 _PLAIN = {
     "algorithm_type": "dpmsolver++", "use_karras_sigmas": False, "use_exponential_sigmas": False,
-    "use_beta_sigmas": False, "final_sigmas_type": "zero",
+    "use_beta_sigmas": False, "final_sigmas_type": "zero", "clip_sample": False, "thresholding": False,
+    "set_alpha_to_one": False, "steps_offset": 1,
 }
+
+
+def _check_schedule(made, own, name):
+    """Refuse a sampler that does not know the way this model's noise grows."""
+    abar = getattr(own, "alphas_cumprod", None)
+    if abar is None or not torch.allclose(made.alphas_cumprod.double(), abar.double(), atol=1e-6):
+        raise SamplerError(
+            f"the sampler {name!r} ({type(made).__name__}) cannot follow the noise schedule of this model's"
+            f" {type(own).__name__}; use another, such as ddim or dpm"
+        )
 
 
 def latent_scale(scheduler: SchedulerMixin, steps: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import os
 import re
@@ -116,13 +117,27 @@ class TrainingSet:
         return cls(latents.float().cpu(), context, empty, list(captions), mirrored, list(files), source)
 
     def prior(self, pipe: StableDiffusionPipeline, *, shrink: float = 0.0) -> StylePrior:
-        """The style prior of exactly the latents that will be trained on, mirror images included."""
-        parts = [self.latents] if self.mirrored is None else [self.latents, self.mirrored]
-        prior = StylePrior.from_latents(parts, shrink=shrink)
+        """The style prior of exactly the latents that will be trained on, each as often as it is drawn."""
+        turned, sided = self.turned, self._sided if self.mirrored is not None else []
+        prior = StylePrior.from_latents([self.latents] if turned is None else [self.latents, turned], shrink=shrink)
         prior.meta.update(describe(pipe), files=self.files)
         if self.source:
-            prior.meta["source"] = digest_of(self.source, float(shrink))
+            prior.meta["source"] = digest_of(self.source, float(shrink), *([sided] if any(sided) else []))
         return prior
+
+    @property
+    def turned(self) -> torch.Tensor | None:
+        """What a flip makes of each latent: its mirror image, or itself where the caption names left or right.
+
+        None if that would change no image.
+        """
+        if self.mirrored is None or all(self._sided):
+            return None
+        return torch.where(torch.tensor(self._sided)[:, None, None, None], self.latents, self.mirrored)
+
+    @functools.cached_property
+    def _sided(self):
+        return [bool(re.search(r"\b(left|right)\b", caption, re.I)) for caption in self.captions]
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with any image or caption, and are the same on every machine.
@@ -145,8 +160,8 @@ class TrainingSet:
         picks = self._picks(rows, seed)
         z, context = self.latents[picks], self.embeddings[picks]
         if self.mirrored is not None:
-            sided = [bool(re.search(r"\b(left|right)\b", self.captions[i])) for i in picks.tolist()]
-            z = torch.where((flips & ~torch.tensor(sided))[:, None, None, None], self.mirrored[picks], z)
+            flips = flips & ~torch.tensor(self._sided)[picks]
+            z = torch.where(flips[:, None, None, None], self.mirrored[picks], z)
         return z, torch.where(dropped[:, None, None], self.empty, context)
 
     def _picks(self, rows, seed):
@@ -166,7 +181,7 @@ def embed(pipe: StableDiffusionPipeline, texts: list[str], *, batch_size: int = 
 
 
 def seeded(*numbers):
-    """A generator of its own for every tuple of whole numbers, whatever their sizes."""
+    """A generator of its own for every tuple of whole numbers and words of what it is for."""
     digest = hashlib.sha256(repr(numbers).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 

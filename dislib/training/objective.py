@@ -50,7 +50,7 @@ def noise_loss(unet, schedule, z, eps, t, context, *, snr_gamma=None):
 
     Args:
         unet: the U-Net.
-        schedule: a diffusers scheduler, for its abar.
+        schedule: a diffusers scheduler, for its abar alone.
         z, eps: latents and noise (b, 4, h, w).
         t: timesteps (b,), long.
         context: text embeddings (b, tokens, d).
@@ -59,11 +59,14 @@ def noise_loss(unet, schedule, z, eps, t, context, *, snr_gamma=None):
     Returns:
         tensor (b,), the mean over a latent's elements.
     """
-    z_t = schedule.add_noise(z, eps, t)
+    abar = schedule.alphas_cumprod.to(t.device)[t]
+    # Not by `schedule.add_noise`: with the samplers of the Euler family that is z + sigma eps.
+    a, b = (part.sqrt().to(z.dtype)[:, None, None, None] for part in (abar, 1 - abar))
+    z_t = a * z + b * eps
     error = (eps - unet(z_t, t, context).sample.float()).square().mean((1, 2, 3))
     if snr_gamma is None:
         return error
-    abar = schedule.alphas_cumprod.to(t.device)[t].clamp(1e-6, 1 - 1e-6)
+    abar = abar.clamp(1e-6, 1 - 1e-6)
     snr = abar / (1 - abar)
     return error * snr.clamp(max=snr_gamma) / snr
 

@@ -9,6 +9,7 @@ import torch
 from ..core.sampling import paint
 from ..errors import TrainingError
 from . import checkpoints
+from .examples import seeded
 from .lora_support import torchao_put_aside
 from .objective import draw_batch, noise_loss, prior_of
 from .settings import build_optimizer
@@ -192,13 +193,22 @@ def make_trainable(unet, settings):
         from peft import LoraConfig
 
         unet.requires_grad_(False)
-        with torchao_put_aside():
+        with torchao_put_aside(), torch.random.fork_rng(devices=[]):  # the random numbers of peft are replaced, the user's kept
             unet.add_adapter(LoraConfig(
                 r=settings.rank, lora_alpha=settings.rank, init_lora_weights="gaussian",
                 target_modules=list(settings.lora_targets),
             ))
         cast_training_params(unet, torch.float32)
+        _begin_lora(unet, settings)
     return {name: value for name, value in unet.named_parameters() if value.requires_grad}
+
+
+@torch.no_grad()
+def _begin_lora(unet, settings):
+    """peft's "gaussian" first weights, N(0, 1 / rank^2) for A and 0 for B, drawn from the seed and each layer's name."""
+    for name, value in unet.named_parameters():
+        if "lora_A" in name:
+            value.copy_(torch.randn(value.shape, generator=seeded(settings.seed, "LoRA", name)) / settings.rank)
 
 
 def accelerator(pipe, settings, out):
