@@ -1,12 +1,8 @@
 """The right value, or a refusal by name, where something wrong would be made without a word; a table for each kind."""
 
 import json
-import os
-import subprocess
-import sys
 
 import diffusers
-import numpy as np
 import pytest
 import torch
 from helpers import build_pipeline, images, shared_pipeline
