@@ -35,6 +35,11 @@ def build(channels: tuple[int, ...] = CHANNELS) -> AutoencoderKL:
     )
 
 
+def part(folder: Path, name: str) -> Path:
+    """Where a part of a model lies: in the folder itself, or in the ``tiny-sd`` of the course's data."""
+    return folder / name if (folder / name).is_dir() else folder / "tiny-sd" / name
+
+
 def to_tensor(pictures: np.ndarray | list) -> torch.Tensor:
     """Pictures (n, h, w, 3) uint8 -> (n, 3, h, w) in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -125,7 +130,7 @@ def run(
     torch.manual_seed(0)
     vae, where = build().to(loop.device()), loop.device()
     if warm:
-        vae = AutoencoderKL.from_pretrained(warm / "tiny-sd" / "vae", use_safetensors=True).to(where)
+        vae = AutoencoderKL.from_pretrained(part(warm, "vae"), dtype=torch.float32, use_safetensors=True).to(where)
         if not whole:
             vae.encoder.requires_grad_(False), vae.quant_conv.requires_grad_(False)
     photos, rng = photographs(TRAINING_PHOTOS), np.random.default_rng(5)
