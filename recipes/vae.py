@@ -130,7 +130,7 @@ def run(
     torch.manual_seed(0)
     vae, where = build().to(loop.device()), loop.device()
     if warm:
-        vae = AutoencoderKL.from_pretrained(part(warm, "vae"), dtype=torch.float32, use_safetensors=True).to(where)
+        vae = AutoencoderKL.from_pretrained(part(warm, "vae"), use_safetensors=True).to(where)
         if not whole:
             vae.encoder.requires_grad_(False), vae.quant_conv.requires_grad_(False)
     photos, rng = photographs(TRAINING_PHOTOS), np.random.default_rng(5)
