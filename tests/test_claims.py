@@ -120,7 +120,7 @@ def test_a_claim_shows_what_was_compared_and_why():
     assert str(measured(0.95)) == told and measured(0.95).value == 0.95 and measured(0.95).threshold == 0.5
     shown = measured(0.95)._repr_markdown_()
     assert shown.startswith("> **Holds: Snow is white.** It has 0.95 of the light (L\\*a\\*b\\*).")
-    assert "> *Control.* with" in shown
+    assert "> *Control:* with" in shown
     assert str(measured(0.05)).startswith("DOES NOT HOLD") and not measured(0.05)
     assert "less than 3" in str(Claim("a", below(1, 3), below(4, 3), "", "", ""))
 

@@ -17,7 +17,7 @@ from dislib.training.result import read
 from recipes.loras import LORAS
 
 PROMPTS = ["a red house in the meadow", "a blue car on the street", "a yellow boat on the sea", "a pink cat in the snow"]
-SEEDS = [0, 1, 2]
+SEEDS = [0, 1, 2, 3]
 SHIPPED = data_dir() / "finetuned"
 
 

@@ -84,7 +84,7 @@ class Claim:
         verdict, name = "Holds" if self.holds else "Does not hold", _literal(self.name)
         return (
             f"> **{verdict}: {name}.** {_literal(self.text)} {_literal(self._asked())}\n>\n"
-            f"> *Control.* {_literal(self._controlled().removeprefix('Control: '))}"
+            f"> *Control:* {_literal(self._controlled().removeprefix('Control: '))}"
         )
 
     def _asked(self):

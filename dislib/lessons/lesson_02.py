@@ -170,7 +170,7 @@ def claim_start_brings_style(white, started, images, *, look="colour"):
 
     The value is how much nearer, see `claim.nearer`. The threshold is what chance reaches once in a hundred times when a
     coin decides in each pair who is who; the control is one such toss. Colours are nearly told by the start itself. Look
-    at the "drawing", in which there is no colour: a start alone cannot bring that.
+    at the "drawing", in which there is no colour: a start alone brings little of that.
 
     Args:
         white, started: pictures from white noise and from the style's start; the same prompts and seeds, at least 8.
