@@ -5,18 +5,21 @@ Only this module knows both pipelines and what a fine-tuning leaves behind.
 
 import os
 import re
+from pathlib import Path
 
 import diffusers
 import torch
 import transformers
 from diffusers import StableDiffusionPipeline
 
-from .core.pipeline import SD15, TINY, from_pretrained
+from .core.pipeline import SD15, TINY, check_complete, check_fit, from_pretrained
 from .device import pick_device, pick_dtype
 from .errors import ModelError, shorten
 from .files import check_regular, data_dir, read_json, user_path
 from .progress import stop_with_a_sentence
 from .training import result
+
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
 def load_pipeline(name=TINY, *, device=None, dtype=None, local_files_only=False, variant=None):
@@ -44,22 +47,44 @@ def load_pipeline(name=TINY, *, device=None, dtype=None, local_files_only=False,
     """
     device = _device(device)
     stop_with_a_sentence()
-    if tuned := _finetuned(name):
-        base = load_pipeline(tuned["model"], device=device, dtype=dtype, local_files_only=local_files_only,
-                             variant=variant)
-        return result.apply(base, _folder(name))
+    tunings = []
+    while _finetuned(name):
+        tunings.append(_folder(name).resolve())
+        name = _base_of(tunings)
     source = _source(name)
     _quiet()
     try:
         pipe = from_pretrained(
             StableDiffusionPipeline, source, dtype or pick_dtype(device), variant=variant, safety_checker=None,
             local_files_only=local_files_only, requires_safety_checker=False,
+            **_text_encoder(source, dtype or pick_dtype(device), variant),
         )
+        check_fit(pipe, source)
+    except ModelError:
+        raise
     except Exception as error:  # the libraries raise OSError, ValueError, KeyError, HTTP errors... for one cause each
         raise ModelError(_why_not(name, source, error, local_files_only)) from error
     pipe.set_progress_bar_config(disable=True)
     pipe.style_prior = None
-    return pipe.to(device)
+    pipe = pipe.to(device)
+    for folder in reversed(tunings):
+        pipe = result.apply(pipe, folder)
+    return pipe
+
+
+def _text_encoder(source, dtype, variant):
+    """The text encoder of a folder, which transformers fills with random numbers where its file lacks some.
+
+    Those of the hub are left to diffusers, which knows their variants, and come whole.
+    """
+    folder = Path(source) / "text_encoder"
+    if not folder.is_dir():
+        return {}
+    variant = variant if variant and any(folder.glob(f"*.{variant}.*")) else None
+    options = {"use_safetensors": True, "variant": variant, "local_files_only": True}
+    model, told = transformers.CLIPTextModel.from_pretrained(folder, dtype=dtype, output_loading_info=True, **options)
+    check_complete(model, f"text_encoder in {source}", told["missing_keys"])
+    return {"text_encoder": model}
 
 
 # --- finding and explaining -----------------------------------------------------------------------------------
@@ -83,9 +108,18 @@ def _finetuned(name):
     record = result.read(folder)
     if record is None and any(folder.glob("checkpoint-*")):
         raise ModelError(f"the fine-tuning in {folder} has not finished; run the same command again to go on")
-    if record is not None and os.path.isdir(base := record["model"]) and os.path.samefile(base, folder):
-        raise ModelError(f"{folder / result.RECORD} names its own folder as the base model; write the base there")
     return record
+
+
+def _base_of(tunings):
+    """The base model that the last of these folders names, which must not be one of them."""
+    base = result.read(tunings[-1])["model"]
+    if any(os.path.isdir(_folder(base)) and os.path.samefile(_folder(base), folder) for folder in tunings):
+        raise ModelError(
+            f"{tunings[-1] / result.RECORD} names {base} as its base model, which is tuned from it in turn (or is its"
+            " own folder); write the base there"
+        )
+    return base
 
 
 def _folder(name):
@@ -121,6 +155,8 @@ def _pipeline_folder(folder):
         raise ModelError(f"{folder / 'model_index.json'} cannot be read ({shorten(error)}); save it again") from error
     if kind != "StableDiffusionPipeline":
         raise ModelError(f"{folder} holds a {kind}; this course needs a StableDiffusionPipeline (SD 1.x)")
+    if missing := [part for part in PARTS if not (folder / part).is_dir()]:
+        raise ModelError(f"the pipeline in {folder} lacks {', '.join(missing)}; get or save it again")
     return str(folder)
 
 

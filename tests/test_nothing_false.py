@@ -1,19 +1,24 @@
 """The right value, or a refusal by name, where something wrong would be made without a word; a table for each kind."""
 
 import json
+import shutil
 
 import diffusers
 import pytest
 import torch
 from helpers import build_pipeline, images, shared_pipeline
+from safetensors.torch import load_file, save_file
+from small_judge import save_judge
 
 from dislib import TrainingSet, finetune, generate
-from dislib.core.pipeline import separate
+from dislib.core.pipeline import latent_shape, separate, set_resolution
 from dislib.core.schedulers import SCHEDULERS, make_scheduler
-from dislib.errors import SamplerError
+from dislib.errors import ModelError, SamplerError, TrainingError
+from dislib.evaluation.judge import load_judge
 from dislib.loading import load_pipeline
 from dislib.training.objective import draw_batch, noise_loss
-from dislib.training.settings import Settings
+from dislib.training.result import LORA, RECORD
+from dislib.training.settings import Settings, card_rate
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:(diffusers|numpy)"),
@@ -143,3 +148,180 @@ def test_priors_of_other_turned_images_have_other_identities():
     pipe = shared_pipeline()
     of = lambda words: TrainingSet.from_images(pipe, images(4), words, random_flip=True).prior(pipe).identity()
     assert of(WORDS) == of(["e", "f", "g", "h"]) != of(["a left", *WORDS[1:]]) != of([*WORDS[:3], "left"])
+
+
+# --- a result opens as it was made ------------------------------------------------------------------------------------
+
+
+def tuned(base, out, **options):
+    how = {"max_train_steps": 1, "train_batch_size": 2, "learning_rate": 1e-3, "validation_steps": 100, **options}
+    pipe = load_pipeline(base, device="cpu")
+    set_resolution(pipe, how.pop("resolution", 128))
+    learnt = TrainingSet.from_images(pipe, images(4), WORDS, random_flip=how.pop("random_flip", False))
+    noise = how.pop("noise", "style")
+    list(finetune(pipe, learnt, noise=learnt.prior(pipe) if noise == "style" else noise, out=out, **how))
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base") / "base"
+    build_pipeline().save_pretrained(folder)
+    card = "---\nlearning_rate: 3e-4\nlora_learning_rate: 2e-3\n---\n"
+    (folder / "README.md").write_text(card)
+    return folder
+
+
+SETTINGS = [
+    {"resolution": 64}, {"resolution": 64, "noise": "white"}, {"use_ema": True}, {"noise": "offset"},
+    {"snr_gamma": 5.0}, {"log_snr_mean": -3}, {"random_flip": True}, {"gradient_checkpointing": True},
+]
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+@pytest.mark.parametrize("options", SETTINGS, ids=lambda options: " ".join(options))
+def test_a_result_opens_as_it_was_made_and_is_a_base_in_turn(untouched, tmp_path, options, rank):
+    made = tuned(untouched, tmp_path / "one", rank=rank, **options)
+    again = load_pipeline(tmp_path / "one", device="cpu")
+    assert latent_shape(again) == latent_shape(made)
+    pictures = [next(generate(pipe, ["a"], [0], steps=2))[0].latent for pipe in (made, again)]
+    assert torch.allclose(*pictures, atol=1e-4)
+    assert (card_rate(again), card_rate(again, lora=True)) == (3e-4, 2e-3)
+    size = {"resolution": options["resolution"]} if "resolution" in options else {}
+    for other in (None, 2):
+        tuned(tmp_path / "one", tmp_path / f"on {other}", rank=other, **size)
+        assert latent_shape(load_pipeline(tmp_path / f"on {other}", device="cpu")) == latent_shape(made)
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+@pytest.mark.parametrize("noise", ["style", "white"])
+def test_the_lines_of_the_card_make_the_picture_of_generate(untouched, tmp_path, rank, noise):
+    tuned(untouched, tmp_path / "one", rank=rank, noise=noise, resolution=64)
+    told = (tmp_path / "one" / "README.md").read_text()
+    code = told.split("## With diffusers alone")[1].split("```python\n")[1].split("```")[0]
+    code = code.replace('"a red house"', '"a"')
+    assert 'image = ' in code
+    exec(code, names := {})
+    ours = next(generate(load_pipeline(tmp_path / "one", device="cpu"), ["a"], [0]))[0].image
+    assert names["image"].size == ours.size == (64, 64)
+    assert np.abs(np.asarray(names["image"], int) - np.asarray(ours, int)).max() <= 1
+
+
+# --- files that are not whole -----------------------------------------------------------------------------------------
+
+
+def without_tensor(path, name):
+    tensors = load_file(path)
+    del tensors[name]
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    "file, tensor",
+    [
+        ("unet/diffusion_pytorch_model.safetensors", "conv_in.bias"),
+        ("vae/diffusion_pytorch_model.safetensors", "quant_conv.bias"),
+        ("text_encoder/model.safetensors", "layer_norm1.bias"),
+    ],
+)
+def test_a_model_with_a_weight_missing_is_refused_by_its_name(untouched, tmp_path, file, tensor):
+    model = shutil.copytree(untouched, tmp_path / "model")
+    without_tensor(model / file, next(name for name in load_file(model / file) if name.endswith(tensor)))
+    with pytest.raises(ModelError) as error:
+        load_pipeline(model, device="cpu")
+    assert tensor in str(error.value) and file.partition("/")[0] in str(error.value)
+
+
+@pytest.mark.parametrize("tensor", ["visual_projection.weight", "text_projection.weight", "logit_scale"])
+def test_a_judge_with_a_weight_missing_is_refused_by_its_name(tmp_path, tensor):
+    save_judge(tmp_path)
+    without_tensor(tmp_path / "model.safetensors", tensor)
+    with pytest.raises(ModelError) as error:
+        load_judge(tmp_path, device="cpu")
+    assert tensor in str(error.value)
+
+
+@pytest.mark.parametrize("part", ["lora_A", "lora_B"])
+def test_a_lora_with_a_weight_missing_or_cut_short_is_refused(untouched, tmp_path, part):
+    tuned(untouched, tmp_path / "one", rank=2)
+    path = tmp_path / "one" / LORA
+    whole = path.read_bytes()
+    without_tensor(path, name := next(name for name in load_file(path) if part in name))
+    with pytest.raises(ModelError) as error:
+        load_pipeline(tmp_path / "one", device="cpu")
+    assert name in str(error.value)
+    for cut in (0, 5, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(ModelError):
+            load_pipeline(tmp_path / "one", device="cpu")
+
+
+def test_a_tuned_unet_with_a_weight_missing_is_refused(untouched, tmp_path):
+    tuned(untouched, tmp_path / "one")
+    without_tensor(tmp_path / "one" / "unet" / "diffusion_pytorch_model.safetensors", "conv_in.bias")
+    with pytest.raises(ModelError) as error:
+        load_pipeline(tmp_path / "one", device="cpu")
+    assert "conv_in.bias" in str(error.value)
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    "damage, named",
+    [
+        (lambda m: edit(m / "unet/config.json", sample_size=0), "sample_size"),
+        (lambda m: edit(m / "unet/config.json", sample_size="16"), "sample_size"),
+        (lambda m: edit(m / "unet/config.json", sample_size=None), "sample_size"),
+        (lambda m: edit(m / "vae/config.json", scaling_factor=None), "scaling_factor"),
+        (lambda m: edit(m / "vae/config.json", scaling_factor="a"), "scaling_factor"),
+        (lambda m: edit(m / "vae/config.json", scaling_factor=0), "scaling_factor"),
+        (lambda m: shutil.rmtree(m / "tokenizer"), "tokenizer"),
+        (lambda m: (m / "tokenizer/tokenizer.json").unlink(), "tokenizer"),
+        (lambda m: (m / "tokenizer/tokenizer_config.json").unlink(), "tokenizer"),
+        (lambda m: [file.unlink() for file in (m / "tokenizer").iterdir()], "tokenizer"),
+        (lambda m: shutil.rmtree(m / "text_encoder"), "text_encoder"),
+    ],
+)
+def test_a_damaged_model_is_refused_by_the_part(untouched, tmp_path, damage, named):
+    damage(model := shutil.copytree(untouched, tmp_path / "model"))
+    with pytest.raises(ModelError) as error:
+        load_pipeline(model, device="cpu")
+    assert named in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "changes, named",
+    [
+        ({"model": 5}, "model"), ({"settings": []}, "settings"), ({"losses": "x"}, "losses"), ({"model": None}, "model"),
+        ({"settings": {"max_train_steps": "1"}}, "max_train_steps"), ({"settings": {"lora_targets": 3}}, "lora_targets"),
+        ({"sample_size": "64"}, "sample_size"), ({"sample_size": 0}, "sample_size"),
+    ],
+)
+def test_a_record_with_another_kind_of_value_is_refused_by_its_name(untouched, tmp_path, changes, named):
+    tuned(untouched, tmp_path / "one", rank=2)
+    edit(tmp_path / "one" / RECORD, **changes)
+    with pytest.raises(ModelError) as error:
+        load_pipeline(tmp_path / "one", device="cpu")
+    assert named in str(error.value)
+
+
+def test_folders_that_name_each_other_as_base_are_refused(untouched, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    tuned(untouched, one, rank=2)
+    shutil.copytree(one, two)
+    edit(one / RECORD, model=str(two))
+    edit(two / RECORD, model=str(one))
+    with pytest.raises(ModelError) as error:
+        load_pipeline(one, device="cpu")
+    assert RECORD in str(error.value)
+
+
+@pytest.mark.parametrize("options", [{}, {"rank": 2}, {"use_ema": True}, {"checkpointing_steps": 1}])
+@pytest.mark.parametrize("steps", [1, 2])
+def test_weights_out_of_all_bounds_are_never_saved(untouched, tmp_path, options, steps):
+    with pytest.raises(TrainingError) as error:
+        tuned(untouched, tmp_path / "one", learning_rate=1e38, max_train_steps=steps, **options)
+    assert "learning_rate" in str(error.value) and not (tmp_path / "one" / RECORD).exists()
+    assert not list((tmp_path / "one").glob("checkpoint-*"))

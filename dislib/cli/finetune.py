@@ -72,7 +72,7 @@ def run(arguments):
     from ..progress import watch
     from ..training.examples import TrainingSet
     from ..training.finetune import finetune
-    from ..training.result import is_finished
+    from ..training.result import RECORD, has_weights, is_finished
 
     settings, out = settings_of(arguments), check_output_folder(arguments.out)
     pipe = load_pipeline(arguments.model, device=arguments.device, local_files_only=arguments.offline)
@@ -84,7 +84,9 @@ def run(arguments):
     )
     noise = examples.prior(pipe) if arguments.noise == "style" else arguments.noise
     records = finetune(pipe, examples, noise=noise, out=out, settings=settings)
-    if is_finished(out, settings):
+    if is_finished(out, settings) and not has_weights(out):
+        (out / RECORD).unlink(missing_ok=True)  # of a result whose weights somebody has deleted: made again
+    elif is_finished(out, settings):
         print(f"{printable(out)}: this very fine-tuning is there already")
         return 0
     last = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import diffusers
@@ -25,6 +26,48 @@ def from_pretrained(kind, source, dtype, **options):
     The format is always said: without it, an fp16 folder gives a half-precision text encoder beside a float32 U-Net.
     """
     return kind.from_pretrained(source, use_safetensors=True, **{_dtype_keyword(): dtype}, **options)
+
+
+def check_complete(module: torch.nn.Module, name: str, missing: Iterable[str] = ()) -> None:
+    """Refuse a model whose file lacks weights: the libraries leave them empty, or fill in random numbers.
+
+    Args:
+        module: the model.
+        name: what it is called in the message.
+        missing: tensors that the library has told as missing.
+
+    Raises:
+        ModelError: the first of them by name.
+    """
+    lacking = sorted({*missing, *(key for key, value in module.state_dict().items() if value.is_meta)})
+    if lacking:
+        raise ModelError(
+            f"the weights of {name} are not complete: {len(lacking)} missing, the first is {lacking[0]};"
+            " get or save the model again"
+        )
+
+
+def check_fit(pipe: StableDiffusionPipeline, name: str) -> None:
+    """Refuse a pipeline of damaged files: weights missing, sizes that are none, a tokenizer that is not the model's.
+
+    Raises:
+        ModelError: the part, and what is wrong with it.
+    """
+    for part in ("unet", "vae", "text_encoder"):
+        check_complete(getattr(pipe, part), f"{part} in {name}")
+    side, factor = pipe.unet.config.sample_size, pipe.vae.config.scaling_factor
+    sides = side if isinstance(side, (list, tuple)) else [side]
+    if not (len(sides) in (1, 2) and all(type(one) is int and one > 0 for one in sides)):
+        raise ModelError(f"sample_size in unet/config.json of {name} is {side!r}; it must be a whole number such as 64")
+    if type(factor) not in (int, float) or not 0 < factor < float("inf"):
+        raise ModelError(f"scaling_factor in vae/config.json of {name} is {factor!r}; it must be a number such as 0.18215")
+    words, read = len(pipe.tokenizer), pipe.tokenizer.model_max_length
+    known, most = pipe.text_encoder.config.vocab_size, pipe.text_encoder.config.max_position_embeddings
+    if not known / 2 <= words <= known or not 3 <= read <= most:
+        raise ModelError(
+            f"the tokenizer in {name} knows {words} words and reads {read:.6g}, its text encoder {known} and {most};"
+            " get or save the folder tokenizer/ again"
+        )
 
 
 def separate(pipe: StableDiffusionPipeline) -> StableDiffusionPipeline:

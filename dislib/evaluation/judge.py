@@ -50,6 +50,7 @@ def load_judge(path: str | os.PathLike | None = None, *, device=None, local_file
     import torch
     from transformers import CLIPModel, CLIPProcessor
 
+    from ..core.pipeline import check_complete
     from ..device import pick_device
     from ..files import check_regular, data_dir
 
@@ -61,13 +62,16 @@ def load_judge(path: str | os.PathLike | None = None, *, device=None, local_file
             # The dtype is said aloud: "auto" would load half-precision files as half, which CPUs do slowly.
             # The PIL processor is asked for because the torchvision one resizes to slightly other pixels.
             cached = {"local_files_only": local_files_only}
-            model = CLIPModel.from_pretrained(path, dtype=torch.float32, use_safetensors=True, **cached)
+            model, told = CLIPModel.from_pretrained(
+                path, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **cached
+            )
             processor = CLIPProcessor.from_pretrained(path, backend="pil", **cached)
     except Exception as error:  # the libraries raise OSError, ValueError, KeyError, HTTP errors... for one cause each
         raise ModelError(
             f"no CLIP model can be loaded from {path}; give a folder saved by `save_pretrained` (model and processor),"
             f" or a hub id that is cached or reachable ({shorten(error, 200)})"
         ) from error
+    check_complete(model, path, told["missing_keys"])
     return Judge(model.eval().requires_grad_(False).to(device or pick_device()), processor, Path(path).name)
 
 

@@ -8,11 +8,29 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.pipeline import TINY, from_pretrained, latent_shape, model_id, pipeline_fingerprint
+from ..core.pipeline import (
+    TINY,
+    check_complete,
+    check_fit,
+    from_pretrained,
+    latent_shape,
+    model_id,
+    pipeline_fingerprint,
+)
 from ..core.prior import StylePrior
-from ..errors import ModelError, OutputError, TrainingError, shorten
+from ..errors import DislibError, ModelError, OutputError, TrainingError, shorten
 from ..escaping import for_markdown
-from ..files import check_regular, data_dir, digest_of, make_folder, read_json, sha256, write_atomic, write_json
+from ..files import (
+    check_regular,
+    data_dir,
+    digest_of,
+    make_folder,
+    read_json,
+    read_safetensors,
+    sha256,
+    write_atomic,
+    write_json,
+)
 from .lora_support import torchao_put_aside
 from .objective import name_of, prior_of
 
@@ -44,8 +62,8 @@ def save(out, pipe, noise, settings, facts, examples):
         (out / PRIOR).unlink(missing_ok=True)
     record = {
         "format": FORMAT, "model": base_name(pipe), "noise": name_of(noise),
-        "images": len(examples), "files": examples.files, "settings": settings.to_json(), **facts,
-        "versions": _versions(),
+        "sample_size": pipe.unet.config.sample_size, "images": len(examples), "files": examples.files,
+        "settings": settings.to_json(), **facts, "versions": _versions(),
     }
     write_atomic(out / "README.md", card(out, pipe, record).encode())
     write_json(out / RECORD, record)
@@ -64,7 +82,7 @@ def read(folder: str | os.PathLike) -> dict | None:
         record = read_json(path)
         if record["format"] != FORMAT:
             raise ValueError(f"its format is {record['format']!r}")
-        record["model"], record["settings"]
+        _check_types(record)
         return record
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} cannot be used ({shorten(error)}); fine-tune again") from error
@@ -80,25 +98,70 @@ def apply(
     """
     from diffusers import UNet2DConditionModel
 
-    folder = Path(folder)
+    folder, record = Path(folder), read(folder) or {}
     try:
         check_regular(folder)
     except OSError as error:
         raise ModelError(f"{error.filename} cannot be read ({error.strerror}); fine-tune again") from error
-    if (folder / "unet").is_dir():
-        pipe.unet = from_pretrained(UNet2DConditionModel, folder / "unet", pipe.unet.dtype).to(pipe.device)
-    elif (folder / LORA).is_file():
-        source = digest_of("LoRA", pipeline_fingerprint(pipe), sha256(folder / LORA))
-        with torchao_put_aside():
-            pipe.load_lora_weights(str(folder), weight_name=LORA, use_safetensors=True)
-            pipe.fuse_lora()
-            pipe.unload_lora_weights()
-        pipe.unet.source = source  # the fused weights are computed, and differ in their last bits by processor
-    else:
+    if not has_weights(folder):
         raise ModelError(f"{folder} holds neither unet/ nor {LORA}; fine-tune again")
+    try:
+        if (folder / "unet").is_dir():
+            unet = from_pretrained(UNet2DConditionModel, folder / "unet", pipe.unet.dtype)
+            check_complete(unet, folder / "unet")
+            pipe.unet = unet.to(pipe.device)
+        else:
+            _apply_lora(pipe, folder, record.get("settings", {}))
+    except DislibError as error:
+        raise ModelError(str(error)) from error
+    except Exception as error:  # the libraries raise anything for a file that is cut short or of another model
+        raise ModelError(
+            f"the weights in {folder} cannot be used with their base model ({shorten(error, 160)}); fine-tune again"
+        ) from error
+    if "sample_size" in record:  # a LoRA's file says nothing of the size it was trained at
+        pipe.unet.register_to_config(sample_size=record["sample_size"])
+    check_fit(pipe, folder)
     pipe.register_to_config(_name_or_path=str(folder))
     pipe.style_prior = StylePrior.load(folder / PRIOR, pipe) if (folder / PRIOR).is_file() else None
     return pipe
+
+
+def has_weights(folder: str | os.PathLike) -> bool:
+    """Whether the weights that a fine-tuning leaves are there."""
+    return (Path(folder) / "unet").is_dir() or (Path(folder) / LORA).is_file()
+
+
+def _apply_lora(pipe, folder, settings):
+    _check_lora(pipe.unet, folder, settings.get("lora_targets", ()))
+    source = digest_of("LoRA", pipeline_fingerprint(pipe), sha256(folder / LORA))
+    with torchao_put_aside():
+        pipe.load_lora_weights(str(folder), weight_name=LORA, use_safetensors=True)
+        pipe.fuse_lora()
+        pipe.unload_lora_weights()
+    pipe.unet.source = source  # the fused weights are computed, and differ in their last bits by processor
+
+
+def _check_lora(unet, folder, targets):
+    """Refuse a LoRA's file without the weights of some layer that was trained: peft would do without, in silence."""
+    there, _ = read_safetensors(folder / LORA)
+    layers = [name for name, module in unet.named_modules() if hasattr(module, "weight")
+              and any(name == target or name.endswith(f".{target}") for target in targets)]
+    wanted = {f"unet.{layer}.lora_{part}.weight" for layer in layers for part in "AB"}
+    check_complete(unet, folder / LORA, wanted - set(there))
+
+
+KINDS = {  # of what is read in a record, and in its settings
+    "model": str, "noise": str, "settings": dict, "losses": list, "files": list, "max_train_steps": int,
+    "rank": (int, type(None)), "learning_rate": (int, float), "lora_targets": list, "identity": int,
+}
+
+
+def _check_types(record):
+    """Raise a TypeError that names what a hand has made another kind of."""
+    record["model"], record["settings"]
+    for name, value in [*record.items(), *dict(record["settings"]).items()]:
+        if name in KINDS and (isinstance(value, bool) or not isinstance(value, KINDS[name])):
+            raise TypeError(f"{name} is {shorten(repr(value))}")
 
 
 def check_same(out, settings, identity):

@@ -5,7 +5,9 @@ import math
 import warnings
 from pathlib import Path
 
+from ..core.pipeline import TINY
 from ..errors import DislibWarning, TrainingError, check_whole, shorten
+from ..files import data_dir, read_json, read_text
 
 FULL_RATE, LORA_RATE = 1e-5, 1e-4  # what diffusers' examples use for Stable Diffusion
 # Attention, as diffusers' LoRA script; and the two convolutions through which noise enters and leaves the U-Net.
@@ -151,16 +153,44 @@ class Settings:
 def card_rate(pipe, *, lora=False):
     """The learning rate that a model's own card recommends for fine-tuning, or else diffusers' usual one.
 
-    The card is the README.md of the model's folder; its front matter may hold `learning_rate` and
+    The card is the README.md of the model's folder, or of the one that it was fine-tuned from; its front matter may hold `learning_rate` and
     `lora_learning_rate`.
     """
+    key, usual = ("lora_learning_rate", LORA_RATE) if lora else ("learning_rate", FULL_RATE)
+    for folder in _ancestry(Path(str(pipe.name_or_path or ""))):
+        if (folder / "README.md").is_file() and key in (told := _card_data(folder / "README.md")):
+            return _rate(told[key], key, folder / "README.md")
+    return usual
+
+
+def _ancestry(folder):
+    """A model's folder, and those it was fine-tuned from; a result's card is one of the run, not of the model."""
+    for _ in range(100):
+        yield folder
+        try:
+            base = read_json(folder / "training.json")["model"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        folder = data_dir() / "tiny-sd" if base == TINY else Path(str(base))
+
+
+def _card_data(path):
     from huggingface_hub import ModelCard
 
-    card = Path(str(pipe.name_or_path or "")) / "README.md"
-    key, usual = ("lora_learning_rate", LORA_RATE) if lora else ("learning_rate", FULL_RATE)
-    if not card.is_file():
-        return usual
-    return float(ModelCard.load(card).data.to_dict().get(key, usual))
+    try:
+        return ModelCard(read_text(path), ignore_metadata_errors=True).data.to_dict()
+    except Exception as error:  # of YAML, which has many
+        raise TrainingError(f"the head of {path} cannot be read ({shorten(error)}); mend it, or pass learning_rate") from error
+
+
+def _rate(value, key, path):
+    try:
+        rate = float(value)
+    except (TypeError, ValueError):
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise TrainingError(f"{key} in {path} is {shorten(repr(value))}; mend it, or pass learning_rate")
+    return rate
 
 
 def build_optimizer(parameters, settings):

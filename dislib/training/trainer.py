@@ -106,12 +106,23 @@ class Trainer:
         return noise_loss(self.model, self.pipe.scheduler, z, eps, t, context, snr_gamma=gamma).mean()
 
     def _check_loss(self, value, step):
-        if math.isfinite(value):
-            return
+        if not math.isfinite(value):
+            self._refuse(f"the loss became {value} at step {step}")
+
+    @torch.no_grad()
+    def _check_weights(self):
+        """Refuse to keep weights that the last update has driven out of all bounds: no loss has been told of them."""
+        values = [value.float() for value in self.trained.values()]
+        norms = torch.stack([norm.to(values[0].device) for norm in torch._foreach_norm(values)])
+        if not torch.isfinite(norms).all():
+            first = list(self.trained)[int((~torch.isfinite(norms)).nonzero()[0])]
+            self._refuse(f"the weights are no longer finite, {first} the first of them")
+
+    def _refuse(self, what):
         there = checkpoints.checkpoints(self.out)[-1:] if self.out else []
         kept = f"the last good checkpoint, {there[0]}, is kept" if there else "there is no checkpoint yet"
         raise TrainingError(
-            f"the loss became {value} at step {step}; lower learning_rate (now {self.rate:g})"
+            f"{what}; lower learning_rate (now {self.rate:g})"
             f"{' or set mixed_precision to no' * (self.settings.mixed_precision != 'no')}; {kept}"
         )
 
@@ -143,11 +154,13 @@ class Trainer:
 
     def finish(self):
         """The averaged weights become the result."""
+        self._check_weights()
         if self.ema:
             self.ema.copy_to(self.trained.values())
 
     def save(self, step, state):
         """Write a checkpoint (the main process alone)."""
+        self._check_weights()
         if self.accelerator.is_main_process:
             tensors, plain = checkpoints.pack_optimizer(self.optimizer)
             tensors |= {f"unet.{name}": value for name, value in self.trained.items()}
