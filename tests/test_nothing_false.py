@@ -4,6 +4,7 @@ import json
 import shutil
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 from helpers import build_pipeline, images, shared_pipeline

@@ -153,8 +153,8 @@ class Settings:
 def card_rate(pipe, *, lora=False):
     """The learning rate that a model's own card recommends for fine-tuning, or else diffusers' usual one.
 
-    The card is the README.md of the model's folder, or of the one that it was fine-tuned from; its front matter may hold `learning_rate` and
-    `lora_learning_rate`.
+    The card is the README.md of the model's folder, or of the one that it was fine-tuned from; its front matter may
+    hold `learning_rate` and `lora_learning_rate`.
     """
     key, usual = ("lora_learning_rate", LORA_RATE) if lora else ("learning_rate", FULL_RATE)
     for folder in _ancestry(Path(str(pipe.name_or_path or ""))):
