@@ -16,6 +16,7 @@ from dislib.core.prior import StylePrior
 from dislib.errors import DislibError
 from dislib.evaluation.table import Row
 from dislib.lessons import lesson_05 as lesson
+from dislib.lessons.claim import above
 from dislib.training.objective import draw_noise
 
 MU = torch.linspace(-1, 2, 4 * 8 * 8).reshape(4, 8, 8)
@@ -29,19 +30,22 @@ def flat(colour, size=64):
     return Image.new("RGB", (size, size), tuple(int(c) for c in colour))
 
 
+WORDS = {"against": "with nothing", "why": "three is the threshold"}
+
+
 # --- a claim ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("data, control, holds", [(5, 0, True), (5, 6, False), (0, 0, False), (0, 5, False)])
 def test_a_claim_needs_a_yes_and_a_control_that_says_no(data, control, holds):
-    measure = lambda number: lesson.Evidence(number, number > 3)
-    claim = lesson.judge_claim("Five is more than three", measure, data, control, 3, "text")
-    assert bool(claim) is holds and (claim.value, claim.control, claim.threshold) == (data, control, 3)
+    measure = lambda number: above(number, 3)
+    claim = lesson.judge_claim("Five is more than three", measure, data, control, "text", **WORDS)
+    assert bool(claim) is holds and (claim.value, claim.control.value, claim.threshold) == (data, control, 3)
 
 
 def test_the_scoreboard_tells_every_verdict():
-    measure = lambda number: lesson.Evidence(number, number > 3)
-    claims = {str(k): lesson.judge_claim(f"name {k}", measure, k, 0, 3, "") for k in (2, 5)}
+    measure = lambda number: above(number, 3)
+    claims = {str(k): lesson.judge_claim(f"name {k}", measure, k, 0, "", **WORDS) for k in (2, 5)}
     board = lesson.Scoreboard(claims)
     text = board._repr_markdown_()
     assert text.count("\n") == 3 and "| 2 | name 2 | 2 | 3 | 0 | **does not hold** |" in text
@@ -59,7 +63,7 @@ def test_shares_of_the_mean():
 def test_more_of_the_mean_where_there_is_more_and_not_elsewhere():
     matched, paper = MU + noise(40), 0.8 * MU + noise(40, 1)
     claim = lesson.claim_matched_holds_more(matched, paper, MU)
-    assert claim and abs(claim.control) < 3 < claim.value
+    assert claim and abs(claim.control.value) < 3 < claim.value
     assert not lesson.claim_matched_holds_more(paper, matched, MU)
     assert not lesson.claim_matched_holds_more(matched, MU + noise(40, 2), MU)
 
@@ -98,7 +102,7 @@ def test_covariance_foretells_what_goes_together_and_not_what_does_not():
     seen = joined(200, 1)
     diagonal, joint = StylePrior.from_latents([seen]), CorrelatedPrior.low_frequencies(seen, 1)
     claim = lesson.claim_covariance_foretells(joint, diagonal, joined(60, 2))
-    assert claim and claim.control < 0.5
+    assert claim and claim.control.value < 0.5
     assert not lesson.claim_covariance_foretells(joint, diagonal, lesson.torn_apart(joined(60, 2)))
     assert not lesson.claim_covariance_foretells(diagonal, joint, joined(60, 2))
 
@@ -178,7 +182,7 @@ def fading(columns, rows=4):
 def test_pictures_that_move_along_and_pictures_that_do_not():
     t, rows = fading(6)
     claim = lesson.claim_pictures_follow(t, rows)
-    assert claim and claim.value > 0.95 and claim.control < 0.8
+    assert claim and claim.value > 0.95 and claim.control.value < 0.8
     rng = np.random.default_rng(5)
     assert not lesson.claim_pictures_follow(t, [[row[i] for i in rng.permutation(6)] for row in rows])
     with pytest.raises(DislibError, match="at least three"):
@@ -189,7 +193,7 @@ def test_a_jump_is_not_held_against_a_prompt():
     """A row that is dark throughout, since its prompt says so, only dampens."""
     t, rows = fading(6)
     rows[0] = [flat((10, 10, 12))] * 6
-    assert lesson.measure_along((t, rows)).verdict
+    assert lesson.measure_along((t, rows)).passes
 
 
 # --- 5: sizes -----------------------------------------------------------------------------------------------------------
@@ -235,7 +239,7 @@ def test_both_questions_give_the_picture_back(abar):
 
 def test_eps_is_deaf_where_there_is_no_signal_and_only_there():
     claim = lesson.claim_eps_is_deaf(1e-6)
-    assert claim and claim.value == pytest.approx(1000, rel=1e-3) and claim.control == pytest.approx(1, abs=1e-3)
+    assert claim and claim.value == pytest.approx(1000, rel=1e-3) and claim.control.value == pytest.approx(1, abs=1e-3)
     assert not lesson.claim_eps_is_deaf(0.02)
 
 
@@ -262,7 +266,7 @@ def test_its_own_end_leaves_the_schedule_alone():
 def test_offset_noise_hides_the_mean_as_the_formula_says():
     claim = lesson.claim_offset_hides_the_mean((4, 16, 16))
     assert claim and claim.value == pytest.approx(math.sqrt(1 + 256 * 0.01), rel=0.05)
-    assert claim.control == pytest.approx(1, abs=0.05)
+    assert claim.control.value == pytest.approx(1, abs=0.05)
     assert not lesson.claim_offset_hides_the_mean((4, 16, 16), offset=0.01)
 
 
@@ -298,7 +302,7 @@ def test_nearer_to_the_style_and_not_nearer():
 def test_copies_are_found_and_fresh_pictures_are_not():
     train, held_out, fresh = images(20, seed=1), images(20, seed=2), images(24, seed=3)
     claim = lesson.claim_copies(train[:12] * 2, train, held_out, fresh)
-    assert claim and claim.control < 0.6 < claim.value
+    assert claim and claim.control.value < 0.6 < claim.value
     assert not lesson.claim_copies(fresh, train, held_out, fresh)
 
 

@@ -29,7 +29,7 @@ from ..images.looks import mean_lab, rgb_to_lab, thumbnails
 from ..training.objective import draw_noise
 from ..training.result import read
 from ..training.timesteps import log_snr, style_friendly
-from .claim import Claim
+from .claim import above, below, check
 from .exercise import as_array, close, right, still_open, wrong
 from .live import together
 
@@ -40,19 +40,12 @@ ALONG = 0.8  # correlation with the way along the line
 LOUD = 30.0  # times an error of 3 % that fills a whole picture
 QUIETER = 1.25  # times
 COPIES = 0.6  # share of pictures nearer to the training images; half is chance
+BY_CHANCE = "three standard errors are reached by chance once in some hundred times"
 
 
-class Evidence(NamedTuple):
-    """What a measurement says: its number, and whether the sentence is true of the data."""
-
-    value: float
-    verdict: bool
-
-
-def judge_claim(name, measure, data, control, threshold, text):
-    """A Claim: `measure(data)` has to say yes, and the same function no of the control."""
-    found, other = measure(data), measure(control)
-    return Claim(name, found.value, threshold, other.value, found.verdict and not other.verdict, text)
+def judge_claim(name, measure, data, control, text, *, against, why):
+    """`claim.check` of a measure that takes its data as one argument."""
+    return check(name, measure, (data,), (control,), text=text, against=against, why=why)
 
 
 class Scoreboard:
@@ -64,7 +57,7 @@ class Scoreboard:
     def rows(self):
         """[(section, sentence, number, threshold, control, verdict)], as text."""
         said = {True: "holds", False: "**does not hold**"}
-        return [(where, c.name, f"{c.value:.3g}", f"{c.threshold:.3g}", f"{c.control:.3g}", said[bool(c)])
+        return [(where, c.name, f"{c.value:.3g}", f"{c.threshold:.3g}", f"{c.control.value:.3g}", said[bool(c)])
                 for where, c in self.claims.items()]
 
     def _repr_markdown_(self):
@@ -102,7 +95,7 @@ def measure_more_of_mean(pair):
     if off.ndim != 1 or len(off) < 4:
         raise DislibError(f"two lists of at least 4 numbers are needed, got shapes {[np.shape(p) for p in pair]}")
     value = float(off.mean() / max(off.std(ddof=1) / math.sqrt(len(off)), 1e-12))
-    return Evidence(value, value > SURE)
+    return above(value, SURE)
 
 
 def claim_matched_holds_more(matched, paper, mean):
@@ -118,7 +111,7 @@ def claim_matched_holds_more(matched, paper, mean):
     text = (f"Pictures from the matched start hold {ours.mean():.2f} times the style's mean, from the paper's start "
             f"{theirs.mean():.2f} times; a picture of the style holds 1.")
     return judge_claim("The matched start brings more of the mean", measure_more_of_mean, (ours, theirs),
-                       _two_halves(ours), SURE, text)
+                       _two_halves(ours), text, against="with the matched heap parted in two at random", why=BY_CHANCE)
 
 
 def _two_halves(values):
@@ -136,7 +129,7 @@ def measure_arrives(heap):
         heap: (latents (n, 4, h, w), mu (4, h, w)).
     """
     value = abs(float(shares(*heap).mean()) - 1)
-    return Evidence(value, value < ARRIVED)
+    return below(value, ARRIVED)
 
 
 def kept_samplers(path):
@@ -155,7 +148,8 @@ def claim_centred_arrives(centred, unit, mean):
     value, control = (float(shares(heap, mean).mean()) for heap in (centred, unit))
     text = (f"With centred fresh noise the pictures hold {value:.2f} times the style's mean, with N(0, 1) {control:.2f} "
             f"times. Off by less than {ARRIVED:g} counts as arrived.")
-    return judge_claim("The corrected step arrives", measure_arrives, (centred, mean), (unit, mean), ARRIVED, text)
+    return judge_claim("The corrected step arrives", measure_arrives, (centred, mean), (unit, mean), text,
+                       against="with fresh noise from N(0, 1)", why="a quarter of the mean is what one still sees")
 
 
 # --- 3: priors with and without covariance ------------------------------------------------------------------------------
@@ -177,7 +171,7 @@ def measure_likelier(trial):
     """
     prior, rival, latents = trial
     share = float((prior.log_prob(latents) > rival.log_prob(latents)).double().mean())
-    return Evidence(share, share > likelier_threshold(len(latents)))
+    return above(share, likelier_threshold(len(latents)))
 
 
 def likelier_threshold(n):
@@ -215,7 +209,7 @@ def claim_covariance_foretells(prior, diagonal, latents):
     text = (f"Of {len(latents)} held-out pictures, {{share:.0%}} are likelier under the prior with covariance; it gains "
             f"{gain:.2f} bits on each of the {latents[0].numel()} numbers. Torn apart, {{other:.0%}} are.")
     return _likelier("Covariance foretells new pictures", (prior, diagonal, latents),
-                     (prior, diagonal, torn_apart(latents)), text)
+                     (prior, diagonal, torn_apart(latents)), text, "on pictures torn apart")
 
 
 def claim_shrinking_helps_the_few(shrunk, plain, latents):
@@ -230,7 +224,8 @@ def claim_shrinking_helps_the_few(shrunk, plain, latents):
     text = (f"Of {len(latents)} held-out pictures, {{share:.0%}} are likelier under the shrunk prior of "
             f"{plain.meta['n']} pictures than under the plain one; of the plain prior's own draws, {{other:.0%}}.")
     return _likelier("With few pictures, shrink", (shrunk, plain, latents),
-                     (shrunk, plain, plain.sample(range(len(latents)))), text)
+                     (shrunk, plain, plain.sample(range(len(latents)))), text,
+                     "on draws from the plain prior itself")
 
 
 def claim_layout_survives(resized, plain, latents):
@@ -245,13 +240,14 @@ def claim_layout_survives(resized, plain, latents):
     text = (f"Of {len(latents)} held-out pictures at the other size, {{share:.0%}} are likelier under the resized prior "
             "than under one colour a channel; with their positions moved about, {other:.0%}.")
     return _likelier("A layout survives resizing", (resized, plain, latents), (resized, plain, moved_about(latents)),
-                     text)
+                     text, "with their positions moved about")
 
 
-def _likelier(name, data, control, text):
+def _likelier(name, data, control, text, against):
     share, other = measure_likelier(data).value, measure_likelier(control).value
     told = text.format(share=share, other=other)
-    return judge_claim(name, measure_likelier, data, control, likelier_threshold(len(data[2])), told)
+    return judge_claim(name, measure_likelier, data, control, told, against=against,
+                       why="a half is what a tossed coin gives, and so many pictures by chance once in a thousand times")
 
 
 def seed_spread(samples):
@@ -291,7 +287,7 @@ def measure_along(walk):
     place = (looks - ends[0]) @ way / max(float(way @ way), 1e-12)
     place = place - place.mean(axis=1, keepdims=True)  # a prompt may ask for the night
     value = float(np.corrcoef(np.broadcast_to(t, place.shape).ravel(), place.ravel())[0, 1])
-    return Evidence(value, value > ALONG)
+    return above(value, ALONG)
 
 
 def claim_pictures_follow(t, rows):
@@ -310,7 +306,8 @@ def claim_pictures_follow(t, rows):
     value = measure_along((t, rows)).value
     text = (f"The place of {len(rows) * len(t)} pictures between the two ends goes with t at a correlation of "
             f"{value:.2f}; in random order, at {measure_along((t, shuffled)).value:.2f}.")
-    return judge_claim("Pictures follow the line", measure_along, (t, rows), (t, shuffled), ALONG, text)
+    return judge_claim("Pictures follow the line", measure_along, (t, rows), (t, shuffled), text,
+                       against="with each row in a random order", why="1 is a straight walk, 0 none")
 
 
 # --- 5: another size ----------------------------------------------------------------------------------------------------
@@ -372,7 +369,7 @@ def measure_loud(model):
     """
     picture, abar = model
     value = abs(picture(0.0, 1.0, abar) - picture(0.0, 0.0, abar))
-    return Evidence(value, value > LOUD)
+    return above(value, LOUD)
 
 
 def claim_eps_is_deaf(abar):
@@ -384,7 +381,8 @@ def claim_eps_is_deaf(abar):
     text = (f"At abar = {abar:.1e}, an error of 1 % in eps is one of {loud:.0f} % in the picture; in v, one of "
             f"{calm:.1f} %.")
     return judge_claim("At zero SNR an epsilon model cannot be heard", measure_loud, (picture_from_eps, abar),
-                       (picture_from_v, abar), LOUD, text)
+                       (picture_from_v, abar), text, against="for a model that predicts v",
+                       why="an error of 3 % then fills a whole picture")
 
 
 def ending_at(pipe, abar):
@@ -417,7 +415,7 @@ def measure_quieter(draws):
         draws: noise (n, 4, h, w).
     """
     value = float(draws.double().mean((2, 3)).std()) * math.sqrt(math.prod(draws.shape[2:]))
-    return Evidence(value, value > QUIETER)
+    return above(value, QUIETER)
 
 
 def claim_offset_hides_the_mean(shape, *, offset=0.1, n=2000):
@@ -432,7 +430,8 @@ def claim_offset_hides_the_mean(shape, *, offset=0.1, n=2000):
     text = (f"With an offset of {offset:g}, the mean of a channel of noise varies {value:.2f} times as much as in white "
             f"noise, so a picture's mean is that much harder to read; the formula says "
             f"{math.sqrt(1 + math.prod(shape[1:]) * offset**2):.2f}.")
-    return judge_claim("Offset noise hides the mean", measure_quieter, *noises, QUIETER, text)
+    return judge_claim("Offset noise hides the mean", measure_quieter, *noises, text, against="for white noise",
+                       why="a quarter more is heard easily, and white noise varies by a few per cent")
 
 
 def told_apart(rows, method, rival, *, guidance, metric="fid"):
@@ -481,8 +480,8 @@ def claim_nearer(ours, rival, images, *, names):
     near, far = style_distances(ours, images), style_distances(rival, images)
     text = (f"A picture by {names[0]} is {near.mean():.1f} away from the style's mean picture (L*a*b*), by {names[1]} "
             f"{far.mean():.1f}.")
-    return judge_claim(f"Nearer to the style: {names[0]}", measure_nearer, (near, far),
-                       _two_halves(near), SURE, text)
+    return judge_claim(f"Nearer to the style: {names[0]}", measure_nearer, (near, far), _two_halves(near), text,
+                       against="with our own pictures parted in two at random", why=BY_CHANCE)
 
 
 # --- 8: copies ----------------------------------------------------------------------------------------------------------
@@ -496,7 +495,7 @@ def measure_copies(heap):
         heap: (pictures, training images, as many held-out images).
     """
     found = copying(*heap)
-    return Evidence(found.low, found.low > COPIES)
+    return above(found.low, COPIES)
 
 
 def claim_copies(pictures, training, held_out, fresh, *, name="The perfect U-Net copies"):
@@ -508,7 +507,8 @@ def claim_copies(pictures, training, held_out, fresh, *, name="The perfect U-Net
     text = (f"{found.share:.0%} of {len(pictures)} pictures are nearer to a training image than to any of as many "
             f"held-out ones [{found.low:.0%}, {found.high:.0%}]; the median distance is {np.median(found.distance):.0f} "
             f"grey levels, where {found.usual:.0f} is usual.")
-    return judge_claim(name, measure_copies, (pictures, training, held_out), (fresh, training, held_out), COPIES, text)
+    return judge_claim(name, measure_copies, (pictures, training, held_out), (fresh, training, held_out), text,
+                       against="for fresh pictures of the style", why="a half is chance")
 
 
 def training_pictures(model, folder, load):
