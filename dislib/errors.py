@@ -1,6 +1,7 @@
 """What goes wrong in words: one error a reader can mend, one warning worth reading."""
 
 import operator
+import os
 
 from .escaping import for_terminal as printable
 
@@ -74,6 +75,18 @@ def check_whole(value, name, *, least=1, most=None, error=DislibError):
         to = f" to {most}" if most is not None else ""
         raise error(f"{name} must be a whole number from {least}{to}, got {shorten(repr(value))}")
     return number
+
+
+def check_processes():
+    """Refuse what a launcher leaves in the environment if it is no number; accelerate would fail with a traceback."""
+    for name, least in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", -1), ("LOCAL_WORLD_SIZE", 1)):
+        value = os.environ.get(name)
+        try:
+            right = value is None or int(value) >= least
+        except ValueError:
+            right = False
+        if not right:
+            raise DislibError(f"the environment variable {name} is {shorten(repr(value))}; unset it, or start with torchrun")
 
 
 def check_words(given, **new):

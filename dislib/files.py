@@ -36,7 +36,7 @@ def data_dir():
         ModelError: neither is there; the message says how to mend it.
     """
     named = os.environ.get("DISLIB_DATA")
-    folder = Path(named).expanduser() if named else Path(__file__).resolve().parent.parent / "data"
+    folder = user_path(named, ModelError) if named else Path(__file__).resolve().parent.parent / "data"
     if folder.is_dir():
         return folder
     if named:

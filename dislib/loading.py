@@ -8,12 +8,11 @@ import re
 from pathlib import Path
 
 import diffusers
-import torch
 import transformers
 from diffusers import StableDiffusionPipeline
 
-from .core.pipeline import SD15, TINY, check_complete, check_fit, from_pretrained
-from .device import pick_device, pick_dtype
+from .core.pipeline import SD15, TINY, check_complete, check_device, check_fit, from_pretrained
+from .device import pick_dtype
 from .errors import ModelError, shorten
 from .files import check_regular, data_dir, read_json, user_path
 from .progress import stop_with_a_sentence
@@ -45,10 +44,10 @@ def load_pipeline(name=TINY, *, device=None, dtype=None, local_files_only=False,
     Raises:
         ModelError: no such folder, not a Stable Diffusion pipeline, not in the cache and no network, or only pickles.
     """
-    device = _device(device)
+    device = check_device(device)
     stop_with_a_sentence()
     tunings = []
-    while _finetuned(name):
+    while name != TINY and _finetuned(name):  # no folder takes that name away: ./tiny is a folder
         tunings.append(_folder(name).resolve())
         name = _base_of(tunings)
     source = _source(name)
@@ -81,23 +80,14 @@ def _text_encoder(source, dtype, variant):
     if not folder.is_dir():
         return {}
     variant = variant if variant and any(folder.glob(f"*.{variant}.*")) else None
-    options = {"use_safetensors": True, "variant": variant, "local_files_only": True}
-    model, told = transformers.CLIPTextModel.from_pretrained(folder, dtype=dtype, output_loading_info=True, **options)
+    model, told = transformers.CLIPTextModel.from_pretrained(
+        folder, dtype=dtype, use_safetensors=True, variant=variant, local_files_only=True, output_loading_info=True,
+    )
     check_complete(model, f"text_encoder in {source}", told["missing_keys"])
     return {"text_encoder": model}
 
 
 # --- finding and explaining -----------------------------------------------------------------------------------
-
-
-def _device(name):
-    try:
-        device = torch.device(name or pick_device())
-        torch.zeros(1, device=device).item()  # which "meta" cannot
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        best = pick_device()
-        raise ModelError(f"the device {name!r} cannot be used here ({shorten(error)}); try {best!r}") from error
-    return device
 
 
 def _finetuned(name):
@@ -113,11 +103,12 @@ def _finetuned(name):
 
 def _base_of(tunings):
     """The base model that the last of these folders names, which must not be one of them."""
-    base = result.read(tunings[-1])["model"]
+    base, last = result.read(tunings[-1])["model"], tunings[-1]
+    if os.path.isdir(_folder(base)) and os.path.samefile(_folder(base), last):
+        raise ModelError(f"{last / result.RECORD} names its own folder as the base model; write the base there")
     if any(os.path.isdir(_folder(base)) and os.path.samefile(_folder(base), folder) for folder in tunings):
         raise ModelError(
-            f"{tunings[-1] / result.RECORD} names {base} as its base model, which is tuned from it in turn (or is its"
-            " own folder); write the base there"
+            f"{last / result.RECORD} names {base} as its base model, which was tuned from it in turn; write the base there"
         )
     return base
 

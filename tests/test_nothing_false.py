@@ -1,24 +1,31 @@
 """The right value, or a refusal by name, where something wrong would be made without a word; a table for each kind."""
 
 import json
+import math
+import os
 import shutil
+import subprocess
+import sys
 
 import diffusers
 import numpy as np
 import pytest
 import torch
-from helpers import build_pipeline, images, shared_pipeline
+from conftest import ROOT
+from helpers import build_pipeline, image_folder, images, shared_pipeline
 from safetensors.torch import load_file, save_file
 from small_judge import save_judge
 
 from dislib import TrainingSet, finetune, generate
+from dislib.cli import main as cli
 from dislib.core.pipeline import latent_shape, separate, set_resolution
 from dislib.core.schedulers import SCHEDULERS, make_scheduler
 from dislib.errors import ModelError, SamplerError, TrainingError
 from dislib.evaluation.judge import load_judge
 from dislib.loading import load_pipeline
+from dislib.training import checkpoints, result
 from dislib.training.objective import draw_batch, noise_loss
-from dislib.training.result import LORA, RECORD
+from dislib.training.result import LORA, PRIOR, RECORD
 from dislib.training.settings import Settings, card_rate
 
 pytestmark = [
@@ -326,3 +333,197 @@ def test_weights_out_of_all_bounds_are_never_saved(untouched, tmp_path, options,
         tuned(untouched, tmp_path / "one", learning_rate=1e38, max_train_steps=steps, **options)
     assert "learning_rate" in str(error.value) and not (tmp_path / "one" / RECORD).exists()
     assert not list((tmp_path / "one").glob("checkpoint-*"))
+
+
+# --- nothing of another's is overwritten ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = image_folder(tmp_path / "pictures", 2)
+    rows = [{"file_name": f"{i:03d}.png", "text": text} for i, text in enumerate("ab")]
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+def command(model, pictures, out, *more):
+    words = ["finetune", "--model", model, "--images", pictures, "--out", out, "--max_train_steps", 2,
+             "--train_batch_size", 2, "--device", "cpu", "--learning_rate", 1e-3, *more]
+    return [str(word) for word in words]
+
+
+def all_bytes(folder):
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("held", ["model_index.json", "README.md", "unet/a.txt", LORA, PRIOR, "checkpoint-1/model.bin",
+                                  "checkpoint-700/model.bin", "000.png"])
+def test_a_folder_with_what_no_fine_tuning_left_is_refused(untouched, pictures, tmp_path, capsys, held):
+    (tmp_path / "out" / held).parent.mkdir(parents=True)
+    (tmp_path / "out" / held).write_text("mine")
+    before = all_bytes(tmp_path / "out")
+    assert cli.main(command(untouched, pictures, tmp_path / "out", "--checkpointing_steps", 1)) == 1
+    assert held.partition("/")[0] in capsys.readouterr().err and all_bytes(tmp_path / "out") == before
+
+
+def test_the_base_model_and_the_training_pictures_are_no_place_for_a_result(untouched, pictures, tmp_path, capsys):
+    tuned(untouched, tmp_path / "one", rank=2)
+    for place, model in ((untouched, untouched), (pictures, untouched), (tmp_path / "one", tmp_path / "one")):
+        before = all_bytes(place)
+        assert cli.main(command(model, pictures, place)) == 1
+        assert place.name in capsys.readouterr().err and all_bytes(place) == before
+
+
+def test_a_strangers_checkpoint_is_neither_pruned_nor_gone_on_with(tmp_path):
+    (tmp_path / "checkpoint-1").mkdir()
+    (tmp_path / "checkpoint-1" / "model.bin").write_text("mine")
+    for step in (2, 3):
+        checkpoints.save(tmp_path, step, {"a": torch.zeros(1)}, {}, keep=1)
+    assert {folder.name for folder in tmp_path.iterdir()} == {"checkpoint-1", "checkpoint-3"}
+    assert checkpoints.find(tmp_path, "latest").name == "checkpoint-3"
+
+
+def test_a_result_that_was_cut_off_while_it_was_written_is_made_again(untouched, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(result, "card", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(command(untouched, pictures, tmp_path / "out"))
+    monkeypatch.undo()
+    assert cli.main(command(untouched, pictures, tmp_path / "out")) == 0
+
+
+def test_a_result_whose_weights_are_gone_is_made_again(untouched, pictures, tmp_path):
+    assert cli.main(command(untouched, pictures, tmp_path / "out")) == 0
+    before = all_bytes(tmp_path / "out" / "unet")
+    shutil.rmtree(tmp_path / "out" / "unet")
+    assert cli.main(command(untouched, pictures, tmp_path / "out")) == 0
+    assert all_bytes(tmp_path / "out" / "unet") == before
+
+
+def test_a_folder_called_tiny_does_not_take_the_name_away(untouched, pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(command(untouched, pictures, "tiny")) == 0
+    assert load_pipeline("tiny", device="cpu").name_or_path != str(tmp_path / "tiny")
+    assert load_pipeline("./tiny", device="cpu").style_prior is not None
+
+
+# --- every option is checked at the door, or has an effect ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "more, named",
+    [
+        (["--lr_scheduler", "foo"], "lr_scheduler"), (["--lr_scheduler", "piecewise_constant"], "lr_scheduler"),
+        (["--report_to", "foo"], "report_to"), (["--resolution", "0"], "resolution 0"),
+        (["--resolution", "1048576"], "resolution 1048576"), (["--resolution", "-64"], "resolution -64"),
+        (["--rank", "1000000000"], "rank"), (["--rank", "60000"], "rank"), (["--seed", "-1"], "seed"),
+        (["--device", "foo"], "foo"), (["--mixed_precision", "fp8"], "mixed_precision"),
+    ],
+)
+def test_an_option_that_cannot_be_followed_is_refused_by_its_name(untouched, pictures, tmp_path, capsys, more, named):
+    try:
+        code = cli.main(command(untouched, pictures, tmp_path / "out", *more))
+    except SystemExit as error:
+        code = error.code
+    assert code == 2 and named in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("options", [
+    {"lora_targets": "to_q"}, {"lora_targets": ["nothing"]}, {"lora_targets": ["norm1"]}, {"lora_targets": []},
+    {"adam_beta1": 1.0}, {"adam_epsilon": 0}, {"adam_weight_decay": math.nan}, {"noise_offset": math.inf},
+])  # fmt: skip
+def test_a_setting_that_cannot_be_followed_is_refused_by_its_name(options):
+    pipe = separate(shared_pipeline())
+    with pytest.raises(TrainingError) as error:
+        finetune(pipe, TrainingSet.from_images(pipe, images(2), WORDS[:2]), rank=2, train_batch_size=2, **options)
+    assert next(iter(options)) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts",
+                                  "polynomial"])
+def test_every_schedule_that_is_named_runs(untouched, tmp_path, name):
+    tuned(untouched, tmp_path / "one", rank=2, lr_scheduler=name, lr_warmup_steps=1, max_train_steps=2)
+
+
+WRONG = {"WORLD_SIZE": "abc", "RANK": "-1", "LOCAL_RANK": "", "DISLIB_DATA": "~nosuchuser"}
+
+
+@pytest.mark.parametrize("name, value", WRONG.items())
+def test_an_environment_that_cannot_be_followed_is_told_by_its_name(pictures, tmp_path, monkeypatch, capsys, name, value):
+    monkeypatch.setenv(name, value)
+    assert cli.main(command("tiny", pictures, tmp_path / "out")) == 2
+    assert (value if name == "DISLIB_DATA" else name) in capsys.readouterr().err
+
+
+def test_a_judge_on_a_device_that_is_none_is_refused_by_its_name(tmp_path):
+    save_judge(tmp_path)
+    with pytest.raises(ModelError) as error:
+        load_judge(tmp_path, device="foo")
+    assert "foo" in str(error.value)
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-"])
+def test_closed_streams_are_no_error(tmp_path, closed):
+    words = f'"{sys.executable}" -m dislib generate --model {tmp_path / "none"} --prompt a --out {tmp_path / "out"} {closed}'
+    assert subprocess.run(words, shell=True, cwd=ROOT, stdin=subprocess.DEVNULL).returncode == 2
+
+
+def test_a_name_that_is_no_utf8_is_no_loss_after_training(untouched, tmp_path):
+    folder = image_folder(tmp_path / "p", 2)
+    for i, file in enumerate(sorted(folder.iterdir())):
+        os.rename(file, os.fsencode(folder) + f"/a house {i} ".encode() + b"b\xff.png")
+    out = os.fsdecode(os.fsencode(tmp_path) + b"/o\xff")
+    assert cli.main(command(untouched, folder, out, "--caption", "names")) in (0, 2)
+    for name in ("p", "o"):
+        assert not list(tmp_path.glob(f"{name}*/.*partial"))
+
+
+def test_captions_that_are_cut_are_told_by_the_files_name(untouched, pictures, tmp_path, capsys):
+    rows = [{"file_name": "000.png", "text": "a " * 30 + "z"}, {"file_name": "001.png", "text": "b"}]
+    (pictures / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert cli.main(command(untouched, pictures, tmp_path / "out")) == 0
+    said = capsys.readouterr().err
+    assert "000.png" in said and "z" in said and "001.png" not in said
+
+
+WRITER = """
+import json, pathlib
+class SummaryWriter:
+    def __init__(self, folder, **_):
+        self.file = pathlib.Path(folder) / "log.jsonl"
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+    def tell(self, *row):
+        with open(self.file, "a") as file:
+            file.write(json.dumps(row) + "\\n")
+    def add_scalar(self, name, value, global_step=None, **_):
+        self.tell(name, value, global_step)
+    def add_images(self, name, value, global_step=None, dataformats=None):
+        self.tell(name, [*value.shape, dataformats], global_step)
+    def add_hparams(self, *_, **__): pass
+    def flush(self): pass
+    def close(self): pass
+"""
+
+
+def test_a_tracker_is_told_of_every_step_and_sheet(untouched, tmp_path, monkeypatch):
+    from accelerate.tracking import LoggerType
+
+    (tmp_path / "packages" / "tensorboardX").mkdir(parents=True)
+    (tmp_path / "packages" / "tensorboardX" / "__init__.py").write_text(WRITER)
+    monkeypatch.syspath_prepend(tmp_path / "packages")
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.setattr("accelerate.tracking._available_trackers", [LoggerType.TENSORBOARD])
+    tuned(untouched, tmp_path / "one", report_to="tensorboard", max_train_steps=4, validation_prompts=["a", "b"],
+          validation_steps=2)  # fmt: skip
+    (log,) = (tmp_path / "one").rglob("log.jsonl")
+    told = [json.loads(line) for line in log.read_text().splitlines()]
+    losses = json.loads((tmp_path / "one" / RECORD).read_text())["losses"]
+    assert [row[1:] for row in told if row[0] == "loss"] == [[loss, step] for step, loss in enumerate(losses, 1)]
+    assert [row[1:] for row in told if row[0] == "learning_rate"] == [[1e-3, step] for step in range(1, 5)]
+    assert [row[1:] for row in told if row[0] == "validation"] == [[[2, 128, 128, 3, "NHWC"], step] for step in (2, 4)]
+
+
+def test_a_tracker_without_its_package_is_refused_by_its_name(untouched, tmp_path, monkeypatch):
+    monkeypatch.setattr("accelerate.tracking._available_trackers", [])
+    with pytest.raises(TrainingError) as error:
+        tuned(untouched, tmp_path / "one", report_to="tensorboard")
+    assert "pip install tensorboard" in str(error.value)

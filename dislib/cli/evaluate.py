@@ -75,6 +75,7 @@ def add_command(commands):
 
 def run(arguments):
     """Sweep or look, then write the table and the plots."""
+    from ..core.sampling import tell_truncated
     from ..device import is_main
     from ..evaluation.measure import floors, measure
     from ..evaluation.reference import Reference
@@ -89,6 +90,7 @@ def run(arguments):
     check_results_place(out, begun=(out / SETTINGS).exists())
     prompts = read_prompt_list(arguments.prompts, offline=arguments.offline)
     work = (_of_images if arguments.images else _of_model)(arguments, prompts)
+    tell_truncated(work.judge.processor, prompts, "prompts for the judge")
     base = _check_base(arguments, work)
     references = [Reference.of(style, work.judge, features=work.features) for style in arguments.style]
     for _ in watch(work.sweep, unit="pictures", quiet=not is_main()):

@@ -1,7 +1,7 @@
 """`python -m dislib finetune`: fine-tune on a folder of images from the command line, on one process or several."""
 
 
-from ..errors import DislibError, printable, shorten
+from ..errors import DislibError, OutputError, printable, shorten
 from ..images.captions import SOURCES
 
 # Options of Settings that the command takes under the same name: (name, type, help).
@@ -23,7 +23,7 @@ NUMBERS = (
     ("validation_steps", int, "steps between two sample sheets (default 100)"),
 )
 WORDS = (
-    ("lr_scheduler", None, "constant (default), linear, cosine, ..."),
+    ("lr_scheduler", None, "constant (default), linear, cosine, ... as diffusers names them"),
     ("mixed_precision", ("no", "fp16", "bf16"), "default: fp16 on CUDA, else no"),
     ("report_to", None, "a tracker of accelerate, such as tensorboard"),
     ("resume_from_checkpoint", None, 'a checkpoint, "latest" (default) or "none"'),
@@ -67,16 +67,18 @@ def run(arguments):
     """Train, show a bar, leave the result in --out."""
     from ..core.pipeline import set_resolution
     from ..device import is_main
-    from ..files import check_output_folder
+    from ..files import user_path
     from ..loading import load_pipeline
     from ..progress import watch
     from ..training.examples import TrainingSet
     from ..training.finetune import finetune
-    from ..training.result import RECORD, has_weights, is_finished
+    from ..training.result import RECORD, check_place, has_weights, is_finished
 
-    settings, out = settings_of(arguments), check_output_folder(arguments.out)
+    settings, out = settings_of(arguments), check_place(arguments.out)
+    if out.resolve() == user_path(arguments.images).resolve():
+        raise OutputError(f"--out {printable(out)} is the folder of the training pictures; choose another")
     pipe = load_pipeline(arguments.model, device=arguments.device, local_files_only=arguments.offline)
-    if arguments.resolution:
+    if arguments.resolution is not None:
         set_resolution(pipe, arguments.resolution)
     examples = TrainingSet.from_folder(
         pipe, arguments.images, n=arguments.n, seed=settings.seed, caption=arguments.caption,

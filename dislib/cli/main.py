@@ -7,22 +7,36 @@ wrong; 130 interrupted. Results go to stdout, everything else to stderr.
 import argparse
 import contextlib
 import math
+import os
 import platform
 import sys
 import warnings
 
-from ..errors import DislibError, DislibWarning, OutputError, PriorError, check_text, printable, shorten
+from ..errors import (
+    DislibError,
+    DislibWarning,
+    OutputError,
+    PriorError,
+    check_processes,
+    check_text,
+    printable,
+    shorten,
+)
 
 MAX_PICTURES = 1_000_000
 
 
 def main(argv=None):
     """Run one command; returns its exit code. `argv` as in `sys.argv[1:]`."""
+    for name in ("stdout", "stderr"):  # closed by whoever started us: nobody listens
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
     for stream in (sys.stdout, sys.stderr):  # file names can hold what a terminal cannot show
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(argv)
     try:
+        check_processes()
         with _only_our_warnings():
             code = arguments.run(arguments)
             print(end="", flush=True)  # a full disk behind `> file` is told here rather than at exit

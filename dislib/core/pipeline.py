@@ -14,9 +14,11 @@ import torch
 from diffusers import StableDiffusionPipeline
 from packaging.version import Version
 
-from ..errors import ModelError
+from ..device import pick_device
+from ..errors import ModelError, shorten
 
 TINY = "tiny"
+MOST = 4096  # pixels of a side
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 
@@ -26,6 +28,21 @@ def from_pretrained(kind, source, dtype, **options):
     The format is always said: without it, an fp16 folder gives a half-precision text encoder beside a float32 U-Net.
     """
     return kind.from_pretrained(source, use_safetensors=True, **{_dtype_keyword(): dtype}, **options)
+
+
+def check_device(name: str | torch.device | None) -> torch.device:
+    """The device of that name, or the best there is if it is None.
+
+    Raises:
+        ModelError: it cannot be used here.
+    """
+    try:
+        device = torch.device(name or pick_device())
+        torch.zeros(1, device=device).item()  # which "meta" cannot
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        best = pick_device()
+        raise ModelError(f"the device {name!r} cannot be used here ({shorten(error)}); try {best!r}") from error
+    return device
 
 
 def check_complete(module: torch.nn.Module, name: str, missing: Iterable[str] = ()) -> None:
@@ -83,12 +100,13 @@ def set_resolution(pipe: StableDiffusionPipeline, resolution: int) -> None:
     The size is kept with the U-Net's own settings, so a model fine-tuned and saved at it keeps it.
 
     Raises:
-        ModelError: not a multiple of the U-Net's and the VAE's factors.
+        ModelError: not a multiple of the U-Net's and the VAE's factors, or larger than anything can hold.
     """
     step = pipe.vae_scale_factor * 2 ** (len(pipe.unet.config.block_out_channels) - 1)
-    if resolution < step or resolution % step:
-        near = max(round(resolution / step), 1) * step
-        raise ModelError(f"resolution {resolution} is not a multiple of {step} as this model needs it; try {near}")
+    if resolution < step or resolution % step or resolution > MOST:
+        near = min(max(round(resolution / step), 1) * step, MOST - MOST % step)
+        raise ModelError(f"resolution {resolution} is not a multiple of {step} up to {MOST} as this model needs it;"
+                         f" try {near}")
     pipe.unet.register_to_config(sample_size=resolution // pipe.vae_scale_factor)
 
 

@@ -204,6 +204,26 @@ def truncated_part(pipe: StableDiffusionPipeline, prompt: str) -> str:
     return pipe.tokenizer.decode(ids[limit:]).strip()
 
 
+def tell_truncated(reader, texts: list[str], kind: str, names: Iterable[str] = ()) -> None:
+    """Warn once of all texts that are longer than what reads them, a pipeline or the processor of a judge.
+
+    Args:
+        reader: what has the `tokenizer`.
+        texts: of which each is told once.
+        kind: what they are, such as "captions".
+        names: as many names to tell them by; by default their own beginnings.
+    """
+    names = list(names) if names else [shorten(text, 40) for text in texts]
+    lost = {name: part for name, text in zip(names, texts) if (part := truncated_part(reader, text))}
+    told = [f"{name} without {shorten(part, 40)!r}" for name, part in lost.items()]
+    if told:
+        more = f"; and {len(told) - 10} more" if len(told) > 10 else ""
+        warnings.warn(
+            f"{len(told)} {kind} are longer than the {reader.tokenizer.model_max_length - 2} tokens that are read:"
+            f" {'; '.join(told[:10])}{more}", DislibWarning, stacklevel=3,
+        )
+
+
 def check_guidance(guidance: float) -> float:
     """The guidance weight as a float.
 

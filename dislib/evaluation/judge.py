@@ -50,11 +50,10 @@ def load_judge(path: str | os.PathLike | None = None, *, device=None, local_file
     import torch
     from transformers import CLIPModel, CLIPProcessor
 
-    from ..core.pipeline import check_complete
-    from ..device import pick_device
+    from ..core.pipeline import check_complete, check_device
     from ..files import check_regular, data_dir
 
-    path = data_dir() / "judge" if path is None else path
+    path, device = data_dir() / "judge" if path is None else path, check_device(device)
     try:
         if os.path.isdir(path):
             check_regular(path)
@@ -72,7 +71,7 @@ def load_judge(path: str | os.PathLike | None = None, *, device=None, local_file
             f" or a hub id that is cached or reachable ({shorten(error, 200)})"
         ) from error
     check_complete(model, path, told["missing_keys"])
-    return Judge(model.eval().requires_grad_(False).to(device or pick_device()), processor, Path(path).name)
+    return Judge(model.eval().requires_grad_(False).to(device), processor, Path(path).name)
 
 
 @contextmanager

@@ -45,8 +45,13 @@ def save(out, step, tensors, state, *, keep=None):
 
 def checkpoints(out):
     """The folders `checkpoint-N` of a run in the order of N; half-written ones bear another name and do not count."""
-    found = [f for f in Path(out).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", f.name) and f.is_dir()]
+    found = [f for f in Path(out).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", f.name) and is_checkpoint(f)]
     return sorted(found, key=lambda f: int(f.name.partition("-")[2]))
+
+
+def is_checkpoint(folder):
+    """Whether this package wrote the folder; others have checkpoints of the same name, which are left alone."""
+    return (Path(folder) / STATE).is_file() or (Path(folder) / TENSORS).is_file()
 
 
 def sweep(out):

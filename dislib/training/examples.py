@@ -16,6 +16,7 @@ from PIL import ImageOps
 from ..core.latents import check_finite, encode
 from ..core.pipeline import image_size, latent_shape, weight_sample
 from ..core.prior import StylePrior, describe, draw, vae_signature
+from ..core.sampling import tell_truncated
 from ..errors import ImageError, TrainingError
 from ..files import digest_of
 from ..images.captions import captions_of
@@ -112,6 +113,7 @@ class TrainingSet:
                 " encode the images with this model"
             )
         check_finite(latents, "the latents to train on")
+        tell_truncated(pipe, captions, "captions", files)
         context, empty = embed(pipe, captions), embed(pipe, [""])
         source = source and digest_of(source, weight_sample(pipe.text_encoder))
         return cls(latents.float().cpu(), context, empty, list(captions), mirrored, list(files), source)

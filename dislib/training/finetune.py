@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 
 from ..core.pipeline import latent_shape, pipeline_fingerprint
 from ..errors import DislibWarning, TrainingError
-from ..files import check_output_folder
 from . import checkpoints
 from .objective import NOISES, id_of, prior_of
-from .result import IDENTITY, check_identity, check_same, save
+from .result import IDENTITY, check_identity, check_place, check_same, save
 from .settings import Settings
-from .trainer import Trainer
+from .trainer import Trainer, check_lora, check_tracker
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
@@ -80,6 +79,7 @@ def finetune(
     """
     settings = (settings or Settings(**options)).completed(pipe)
     _check(pipe, examples, noise, preserve, settings)
+    check_tracker(settings.report_to, out)
     identity = {
         "identity": IDENTITY, "base": pipeline_fingerprint(pipe), "examples": examples.fingerprint(),
         "noise_id": id_of(noise),
@@ -87,7 +87,7 @@ def finetune(
     }
     start = None
     if out is not None:
-        check_output_folder(out)
+        check_place(out, pipe, examples.files)
         start = _resumption(Path(out), settings, identity)
     return _train(pipe, examples, noise, out and Path(out), preserve, settings, identity, start, about or {})
 
@@ -122,6 +122,8 @@ def _check(pipe, examples, noise, preserve, settings):
         raise TrainingError(f"this model predicts {kind}; only models that predict epsilon can be trained here")
     if getattr(pipe.unet, "peft_config", None):
         raise TrainingError("this U-Net carries a LoRA already; load the pipeline again")
+    if settings.rank is not None:
+        check_lora(pipe.unet, settings)
     for part in (examples, preserve) if preserve else (examples,):
         if tuple(part.latents.shape[1:]) != latent_shape(pipe):
             raise TrainingError(

@@ -21,6 +21,7 @@ from ..core.prior import StylePrior
 from ..errors import DislibError, ModelError, OutputError, TrainingError, shorten
 from ..escaping import for_markdown
 from ..files import (
+    check_output_folder,
     check_regular,
     data_dir,
     digest_of,
@@ -31,13 +32,16 @@ from ..files import (
     write_atomic,
     write_json,
 )
+from .checkpoints import is_checkpoint
 from .lora_support import torchao_put_aside
 from .objective import name_of, prior_of
+from .settings import ancestry
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
 
 RECORD, PRIOR, LORA = "training.json", "style_prior.safetensors", "pytorch_lora_weights.safetensors"
+UNFINISHED = "training.unfinished.json"
 FORMAT = "dislib fine-tuning"
 IDENTITY = 2  # how base, images and noise are told from others: 1 was by computed numbers, which differ by processor
 
@@ -54,6 +58,7 @@ def save(out, pipe, noise, settings, facts, examples):
         examples: the TrainingSet, for the number of images.
     """
     out = make_folder(Path(out))
+    write_json(out / UNFINISHED, {"format": FORMAT})
     (out / RECORD).unlink(missing_ok=True)
     _write_weights(out, pipe, settings)
     if prior := prior_of(noise):
@@ -65,8 +70,42 @@ def save(out, pipe, noise, settings, facts, examples):
         "sample_size": pipe.unet.config.sample_size, "images": len(examples), "files": examples.files,
         "settings": settings.to_json(), **facts, "versions": _versions(),
     }
-    write_atomic(out / "README.md", card(out, pipe, record).encode())
+    write_atomic(out / "README.md", card(out, pipe, record).encode("utf-8", "backslashreplace"))
     write_json(out / RECORD, record)
+    (out / UNFINISHED).unlink(missing_ok=True)
+
+
+def check_place(out, pipe=None, files=()):
+    """Refuse, before any work, a folder in which a result would take the place of something else; it as a Path.
+
+    Args:
+        out: the folder.
+        pipe: the base model, which may not lie there, nor any that it was tuned from.
+        files: names of the training pictures.
+
+    Raises:
+        OutputError: the file or folder in the way.
+    """
+    out = check_output_folder(out)
+    strange = [folder.name for folder in out.glob("checkpoint-*") if not is_checkpoint(folder)]
+    if not (_is_ours(out / RECORD) or _is_ours(out / UNFINISHED)):
+        strange += [name for name in (RECORD, PRIOR, LORA, "unet", "README.md") if (out / name).exists()]
+    strange += [name for name in ("model_index.json", *files) if (out / name).exists()]
+    if strange:
+        raise OutputError(
+            f"{shorten(out, 200)} holds {shorten(strange[0])}, which no fine-tuning left there; choose another --out folder"
+        )
+    for base in ancestry(Path(str(pipe.name_or_path or ""))) if pipe is not None and out.exists() else ():
+        if os.path.isdir(base) and os.path.samefile(base, out):
+            raise OutputError(f"{shorten(out, 200)} is the base model itself; choose another --out folder")
+    return out
+
+
+def _is_ours(path):
+    try:
+        return read_json(path)["format"] == FORMAT
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def read(folder: str | os.PathLike) -> dict | None:

@@ -18,6 +18,9 @@ LORA_TARGETS = (
     *("conv_in", "conv_out", "conv1", "conv2", "conv_shortcut", "conv"),
 )
 PRECISIONS = ("no", "fp16", "bf16")
+LR_SCHEDULERS = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
+TRACKERS = ("tensorboard", "wandb", "trackio", "mlflow", "comet_ml", "aim", "clearml", "dvclive", "swanlab")
+MOST_RANK = 65_536
 # May differ between a run and its resumption: none of them changes a step that has been made.
 FREE = frozenset(
     "checkpointing_steps checkpoints_total_limit gradient_checkpointing report_to resume_from_checkpoint"
@@ -35,7 +38,7 @@ class Settings:
         gradient_accumulation_steps: batches whose gradients are summed before a step.
         gradient_checkpointing: compute activations twice in place of keeping them: less memory, a fifth slower.
         learning_rate: None takes the one from the model's card, or else 1e-5 (1e-4 for a LoRA).
-        lr_scheduler: "constant", "linear", "cosine", ... (`diffusers.optimization.get_scheduler`).
+        lr_scheduler: "constant", "linear", "cosine", ... (LR_SCHEDULERS; `diffusers.optimization.get_scheduler`).
         lr_warmup_steps: steps over which the rate rises from 0.
         snr_gamma: Min-SNR weights (Hang et al. 2023) with this gamma; None for none.
         log_snr_mean: draw the timesteps so that log(abar / (1 - abar)) is normal around this (the style-friendly SNR
@@ -57,7 +60,8 @@ class Settings:
         resume_from_checkpoint: "latest", a path, or None to start anew (in a folder without checkpoints).
         validation_prompts: prompts of the sample sheet.
         validation_steps: a sample sheet every so many steps.
-        report_to: a tracker that accelerate knows, such as "tensorboard" or "wandb".
+        report_to: a tracker that accelerate knows, such as "tensorboard" or "wandb", for the loss and the learning rate
+            of every step, and the sample sheets.
 
     Raises:
         TrainingError: a value out of its range; the message names both.
@@ -100,23 +104,31 @@ class Settings:
             check_whole(getattr(self, name), name, error=TrainingError)
         check_whole(self.seed, "seed", least=0, error=TrainingError)
         check_whole(self.lr_warmup_steps, "lr_warmup_steps", least=0, error=TrainingError)
-        for name in ("rank", "checkpoints_total_limit"):
+        for name, most in (("rank", MOST_RANK), ("checkpoints_total_limit", None)):
             if getattr(self, name) is not None:
-                check_whole(getattr(self, name), name, error=TrainingError)
+                check_whole(getattr(self, name), name, most=most, error=TrainingError)
         for name in ("learning_rate", "snr_gamma"):
             if getattr(self, name) is not None:
                 self._number(name, 0, math.inf, above=True)
         if self.log_snr_mean is not None:
             self._number("log_snr_mean", -50, 50)
-        for name in ("max_grad_norm", "log_snr_std"):
+        for name in ("max_grad_norm", "log_snr_std", "adam_epsilon"):
             self._number(name, 0, math.inf, above=True)
+        for name in ("adam_beta1", "adam_beta2"):
+            self._number(name, 0, 0.9999999)
+        for name in ("adam_weight_decay", "noise_offset"):
+            self._number(name, 0, math.inf)
         self._number("caption_dropout", 0, 1)
         self._number("prior_loss_weight", 0, math.inf)
-        if self.mixed_precision not in (None, *PRECISIONS):
-            raise TrainingError(f"mixed_precision must be one of {', '.join(PRECISIONS)}, got {self.mixed_precision!r}")
-        if isinstance(self.validation_prompts, str):
-            raise TrainingError(f'validation_prompts must be a list; write ["{shorten(self.validation_prompts)}"]')
+        for name, known in (
+            ("mixed_precision", (None, *PRECISIONS)), ("lr_scheduler", LR_SCHEDULERS), ("report_to", (None, *TRACKERS)),
+        ):
+            if (value := getattr(self, name)) not in known:
+                named = ", ".join(filter(None, known))
+                raise TrainingError(f"{name} must be one of {named}, got {shorten(repr(value))}")
         for name in ("validation_prompts", "lora_targets"):
+            if isinstance(value := getattr(self, name), str):
+                raise TrainingError(f'{name} must be a list; write ["{shorten(value)}"]')
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
     def _number(self, name, least, most, *, above=False):
@@ -157,13 +169,13 @@ def card_rate(pipe, *, lora=False):
     hold `learning_rate` and `lora_learning_rate`.
     """
     key, usual = ("lora_learning_rate", LORA_RATE) if lora else ("learning_rate", FULL_RATE)
-    for folder in _ancestry(Path(str(pipe.name_or_path or ""))):
+    for folder in ancestry(Path(str(pipe.name_or_path or ""))):
         if (folder / "README.md").is_file() and key in (told := _card_data(folder / "README.md")):
             return _rate(told[key], key, folder / "README.md")
     return usual
 
 
-def _ancestry(folder):
+def ancestry(folder):
     """A model's folder, and those it was fine-tuned from; a result's card is one of the run, not of the model."""
     for _ in range(100):
         yield folder

@@ -4,15 +4,16 @@ import contextlib
 import math
 import warnings
 
+import numpy as np
 import torch
 
 from ..core.sampling import paint
-from ..errors import TrainingError
+from ..errors import TrainingError, check_processes, shorten
 from . import checkpoints
 from .examples import seeded
 from .lora_support import torchao_put_aside
 from .objective import draw_batch, noise_loss, prior_of
-from .settings import build_optimizer
+from .settings import LORA_TARGETS, build_optimizer
 from .timesteps import style_friendly
 
 
@@ -66,7 +67,7 @@ class Trainer:
 
     def step(self, step):
         """One optimiser step; returns its loss, the mean over all processes."""
-        draws = self._draw(step)
+        draws, rate = self._draw(step), self.rate
         total = torch.zeros((), device=self.accelerator.device)
         try:
             for micro in range(self.settings.gradient_accumulation_steps):
@@ -86,6 +87,8 @@ class Trainer:
             self.schedule.step()
         if self.ema:
             self.ema.step(self.trained.values())
+        if self.settings.report_to:
+            self.accelerator.log({"loss": value, "learning_rate": rate}, step=step)
         return value
 
     def _draw(self, step):
@@ -140,7 +143,17 @@ class Trainer:
             images = [row[0] for row in made]
         self.pipe.unet.train()
         park(self.pipe, "cpu")
+        self._report(images, step)
         return images
+
+    def _report(self, images, step):
+        """Send a sample sheet to the tracker."""
+        for tracker in self.accelerator.trackers:
+            if tracker.name == "tensorboard":
+                pixels = np.stack([np.asarray(image) for image in images])
+                tracker.log_images({"validation": pixels}, step=step, dataformats="NHWC")
+            elif hasattr(tracker, "log_images"):
+                tracker.log_images({"validation": images}, step=step)
 
     @contextlib.contextmanager
     def _averaged(self):
@@ -216,6 +229,23 @@ def make_trainable(unet, settings):
     return {name: value for name, value in unet.named_parameters() if value.requires_grad}
 
 
+def check_lora(unet, settings):
+    """Refuse a LoRA whose rank no layer has, or that names a layer which is not there or can have none."""
+    layers = {name: module for name, module in unet.named_modules() if name}
+    ranks = []
+    for target in settings.lora_targets:
+        found = [module for name, module in layers.items() if name == target or name.endswith(f".{target}")]
+        if not found and target not in LORA_TARGETS:
+            raise TrainingError(f"lora_targets: this U-Net has no layer {shorten(target)!r}; name others")
+        if any(not isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)) for module in found):
+            raise TrainingError(f"lora_targets: {shorten(target)!r} is no linear layer or convolution; name others")
+        ranks += [min(len(module.weight), module.weight[0].numel()) for module in found]
+    if not ranks:
+        raise TrainingError("lora_targets names no layer of this U-Net; name some, such as to_q")
+    if settings.rank > max(ranks):
+        raise TrainingError(f"rank {settings.rank} is more than any layer of this U-Net has; take at most {max(ranks)}")
+
+
 @torch.no_grad()
 def _begin_lora(unet, settings):
     """peft's "gaussian" first weights, N(0, 1 / rank^2) for A and 0 for B, drawn from the seed and each layer's name."""
@@ -231,6 +261,7 @@ def accelerator(pipe, settings, out):
 
     # It remembers the precision of the first one for good, and refuses another.
     AcceleratorState._reset_state()
+    check_processes()
     made = Accelerator(
         mixed_precision=settings.mixed_precision, gradient_accumulation_steps=settings.gradient_accumulation_steps,
         cpu=pipe.unet.device.type == "cpu", log_with=settings.report_to, project_dir=out,
@@ -238,6 +269,16 @@ def accelerator(pipe, settings, out):
     if settings.report_to:
         made.init_trackers("dislib", {k: str(v) for k, v in settings.to_json().items()})
     return made
+
+
+def check_tracker(name, out):
+    """Refuse a tracker that accelerate would leave out without a word."""
+    from accelerate.tracking import get_available_trackers
+
+    if name is not None and name not in [str(getattr(one, "value", one)) for one in get_available_trackers()]:
+        raise TrainingError(f"report_to {name} needs the package {name}; pip install {name}, or leave report_to out")
+    if name is not None and out is None:
+        raise TrainingError(f"report_to {name} needs a folder to write in; pass out=")
 
 
 def park(pipe, device):
