@@ -374,7 +374,7 @@ def test_interruption_and_lack_of_memory_are_told_in_a_line(monkeypatch, capsys)
     for error, code, words in [
         (KeyboardInterrupt(), 130, "interrupted; the same command goes on"),
         (MemoryError(), 1, "out of memory"),
-        (RuntimeError("CUDA out of memory. Tried to allocate"), 1, "smaller --batch-size"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), 1, "smaller --batch_size"),
     ]:
         monkeypatch.setattr(cli, "doctor", lambda _, error=error: (_ for _ in ()).throw(error))
         _refused(capsys, ["doctor"], words, code)

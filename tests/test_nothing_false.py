@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,11 +14,14 @@ import pytest
 import torch
 from conftest import ROOT
 from helpers import build_pipeline, image_folder, images, shared_pipeline
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_judge import save_judge
 
+import dislib
 from dislib import TrainingSet, finetune, generate
 from dislib.cli import main as cli
+from dislib.cli.evaluate import columns
 from dislib.core.pipeline import latent_shape, separate, set_resolution
 from dislib.core.schedulers import SCHEDULERS, make_scheduler
 from dislib.errors import ModelError, SamplerError, TrainingError
@@ -527,3 +531,52 @@ def test_a_tracker_without_its_package_is_refused_by_its_name(untouched, tmp_pat
     with pytest.raises(TrainingError) as error:
         tuned(untouched, tmp_path / "one", report_to="tensorboard")
     assert "pip install tensorboard" in str(error.value)
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+def parser():
+    return cli._parser()
+
+
+def commands():
+    (found,) = [action.choices for action in parser()._actions if hasattr(action, "choices") and action.choices]
+    return found
+
+
+@pytest.mark.parametrize("name", ["doctor", "prior", "generate", "finetune", "evaluate"])
+def test_every_command_has_options_of_one_spelling_and_an_example_that_parses(name):
+    command = commands()[name]
+    options = [text for action in command._actions for text in action.option_strings]
+    assert options and not [text for text in options if "-" in text.lstrip("-")]
+    line = command.epilog.splitlines()[-1].split("python -m dislib ")[1]
+    assert parser().parse_args(shlex.split(line)).run
+
+
+@pytest.mark.parametrize("words, value", [
+    (["--batch-size", "3"], 3), (["--batch_size", "4"], 4), (["--batch-size=5"], 5), (["--batch_size=6"], 6),
+])  # fmt: skip
+def test_former_spellings_are_read(words, value):
+    given = ["generate", "--prompt", "a", "--out", "x-y", *words, "--prompt=a-b --c-d"]
+    read = parser().parse_args(cli._spelt(given))
+    assert (read.batch_size, read.out, read.prompt) == (value, "x-y", ["a", "a-b --c-d"])
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0 and dislib.__version__ in capsys.readouterr().out
+
+
+def test_columns_never_touch():
+    lines = columns([["", "KID", "FID"], ["w = 1", "-0.04236 [-0.123456, -0.01234]", "1.234e+04 [1.234e+04, 2.345e+04]"]])
+    assert len({len(line) for line in lines}) == 1 and "w = 1   -0.04236" in lines[1] and "]   1.2" in lines[1]
+
+
+def test_a_training_leaves_its_losses_as_a_picture(untouched, pictures, tmp_path):
+    assert cli.main(command(untouched, pictures, tmp_path / "out", "--adam_weight_decay", 0.1, "--noise_offset", 0.2,
+                            "--rank", 2, "--lora_targets", "to_q", "to_k")) == 0
+    Image.open(tmp_path / "out" / "loss.png").verify()
+    told = json.loads((tmp_path / "out" / RECORD).read_text())["settings"]
+    assert (told["adam_weight_decay"], told["noise_offset"], told["lora_targets"]) == (0.1, 0.2, ["to_q", "to_k"])

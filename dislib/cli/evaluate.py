@@ -1,5 +1,6 @@
 """`python -m dislib evaluate`: sweep the guidance weight and measure, or measure pictures made elsewhere."""
 
+import argparse
 import math
 import sys
 import time
@@ -15,8 +16,14 @@ TABLE = {"kid": "KID", "fid": "FID", "nfid": "nFID", "mmd": "MMD", "clip": "CLIP
 
 def add_command(commands):
     """Add `evaluate` to the command line's parser."""
-    command = commands.add_parser("evaluate", help="CLIP score, FID, KID and MMD along guidance weights, with bands")
-    command.set_defaults(run=run)
+    parser = commands.add_parser(
+        "evaluate",
+        help="CLIP score, FID, KID and MMD along guidance weights, with bands",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n  python -m dislib evaluate --model TUNED --style comic --guidance 1,3,7.5 --n 200 --out results",
+    )
+    parser.set_defaults(run=run)
+    command = parser.add_argument_group("what is measured")
     what = command.add_mutually_exclusive_group()
     what.add_argument("--model", default="tiny", help="tiny (default), a hub id, a pipeline or a fine-tuned folder")
     what.add_argument("--images", metavar="DIR", help="measure these pictures instead, in step with the prompts")
@@ -40,6 +47,7 @@ def add_command(commands):
     )
     command.add_argument("--images_per_prompt", type=int, default=4, metavar="K", help="default 4")
     command.add_argument("--n", type=int, help="pictures a point, if fewer than all; a larger n later goes on from it")
+    command = parser.add_argument_group("how it is sampled")
     command.add_argument(
         "--start", choices=("white", "paper", "matched", "leak"), help="default: paper with a prior, else white"
     )
@@ -50,7 +58,8 @@ def add_command(commands):
     command.add_argument("--seed", type=int, default=0, help="of the first picture; the next has the next (default 0)")
     command.add_argument("--steps", type=int, default=12, help="default 12")
     command.add_argument("--scheduler", default="dpm", metavar="NAME", help="a deterministic sampler (default dpm)")
-    command.add_argument("--batch-size", "--batch_size", type=int, default=16, metavar="B", help="default 16")
+    command.add_argument("--batch_size", type=int, default=16, metavar="B", help="default 16")
+    command = parser.add_argument_group("what is kept, who judges, and where")
     command.add_argument("--out", required=True, metavar="DIR", help="features, results.csv and plots; goes on there")
     command.add_argument("--method", help="its name in the table; default the name of --out")
     command.add_argument(
@@ -344,12 +353,18 @@ def _print(rows, styles):
     for style in styles:
         mine = [row for row in rows if row.style == style]
         metrics = [metric for metric in TABLE if any(row.metric == metric for row in mine)]
-        print(f"{printable(style)}\n{'':>16}" + "".join(f"{TABLE[metric]:>26}" for metric in metrics))
+        lines = [["", *(TABLE[metric] for metric in metrics)]]
         cells = {(row.method, row.guidance, row.metric): row for row in mine}
         for method, weight in dict.fromkeys((row.method, row.guidance) for row in mine):
             name = shorten(method, 16) if weight is None else f"w = {weight:g}"
-            found = (cells.get((method, weight, metric)) for metric in metrics)
-            print(f"{name:>16}" + "".join(f"{_cell(row):>26}" for row in found))
+            lines.append([name, *(_cell(cells.get((method, weight, metric))) for metric in metrics)])
+        print(printable(style), *columns(lines), sep="\n")
+
+
+def columns(lines):
+    """Lines of as many cells each, as text in columns that never touch."""
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return ["   ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines]
 
 
 def _cell(row):
@@ -363,8 +378,6 @@ def _weights(text):
     try:
         return check_weights(part.strip() for part in text.split(","))
     except DislibError as error:
-        import argparse
-
         raise argparse.ArgumentTypeError(str(error)) from error
 
 

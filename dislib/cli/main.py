@@ -12,6 +12,7 @@ import platform
 import sys
 import warnings
 
+from .. import __version__
 from ..errors import (
     DislibError,
     DislibWarning,
@@ -34,7 +35,7 @@ def main(argv=None):
     for stream in (sys.stdout, sys.stderr):  # file names can hold what a terminal cannot show
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(_spelt(sys.argv[1:] if argv is None else argv))
     try:
         check_processes()
         with _only_our_warnings():
@@ -54,7 +55,19 @@ def main(argv=None):
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
-        return _fail("out of memory; close other programs or pass a smaller --batch-size", 1)
+        return _fail("out of memory; close other programs or pass a smaller --batch_size", 1)
+
+
+def _spelt(argv):
+    """The words of a command with every option's name as diffusers spells it: --batch-size is --batch_size."""
+    words, rest = list(argv), []
+    if "--" in words:
+        words, rest = words[: words.index("--")], words[words.index("--") :]
+    split = [word.partition("=") if word.startswith("--") else (word, "", "") for word in words]
+    return [
+        "--" + name[2:].replace("-", "_") + sign + value if name.startswith("--") else name
+        for name, sign, value in split
+    ] + rest
 
 
 def doctor(arguments):
@@ -206,10 +219,19 @@ def _versions():
     return {"python": platform.python_version(), **{m.__name__: str(m.__version__) for m in modules}}
 
 
+Plain = argparse.RawDescriptionHelpFormatter  # leaves the lines of an example as they are
+
+
+def example(words):
+    """The end of a command's help."""
+    return f"example:\n  python -m dislib {words}"
+
+
 def _parser():
     from . import evaluate, finetune
 
     parser = _Parser(prog="python -m dislib", description="Diffusion in Style from the command line.")
+    parser.add_argument("--version", action="version", version=f"dislib {__version__}")
     commands = parser.add_subparsers(required=True, metavar="doctor | prior | generate | finetune | evaluate")
     _add_doctor(commands)
     _add_prior(commands)
@@ -225,13 +247,15 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _add_doctor(commands):
-    command = commands.add_parser("doctor", help="check this machine and the model; a line OK or FAIL each")
+    command = commands.add_parser("doctor", help="check this machine and the model; a line OK or FAIL each",
+                                  epilog=example("doctor"), formatter_class=Plain)
     command.set_defaults(run=doctor)
     command.add_argument("--model", default="tiny", help="tiny (default), a hub id or a pipeline folder")
 
 
 def _add_prior(commands):
-    command = commands.add_parser("prior", help="compute the style prior of a folder of images")
+    command = commands.add_parser("prior", help="compute the style prior of a folder of images",
+                                  epilog=example("prior --images PICTURES --out style.safetensors"), formatter_class=Plain)
     command.set_defaults(run=prior)
     _add_common(command)
     command.add_argument("--images", required=True, metavar="DIR", help="folder of images (not its subfolders)")
@@ -243,19 +267,24 @@ def _add_prior(commands):
 
 
 def _add_generate(commands):
-    command = commands.add_parser("generate", help="make pictures: every seed for every prompt")
+    command = commands.add_parser(
+        "generate", help="make pictures: every seed for every prompt", formatter_class=Plain,
+        epilog=example('generate --model TUNED --prompt "a red house" --seeds 0-3 --out pictures'),
+    )
     command.set_defaults(run=generate)
     _add_common(command)
-    texts = command.add_mutually_exclusive_group(required=True)
+    group = command.add_argument_group("what is made")
+    texts = group.add_mutually_exclusive_group(required=True)
     texts.add_argument("--prompt", action="append", metavar="TEXT", help="a prompt; repeat for more")
     texts.add_argument("--prompts", metavar="FILE", help="prompts from .txt, .json, .jsonl, .csv or .tsv")
-    command.add_argument("--seeds", default="0-7", help="such as 0-7 (default) or 0,3,12")
+    group.add_argument("--out", required=True, metavar="DIR")
+    group.add_argument("--seeds", default="0-7", help="such as 0-7 (default) or 0,3,12")
+    command = command.add_argument_group("how it is sampled")
     command.add_argument("--guidance", type=float, default=3.0, metavar="W", help="1 (none) or more (default 3)")
     command.add_argument("--prior", metavar="FILE", help="the style prior to start from; default: the one the model was"
                          " fine-tuned with, if any")
     command.add_argument("--start", choices=("white", "paper", "matched", "leak"), help="default: paper with a prior,"
                          " else white")
-    command.add_argument("--out", required=True, metavar="DIR")
     command.add_argument("--steps", type=int, default=12, help="default 12")
     command.add_argument("--scheduler", default="dpm", metavar="NAME", help="a deterministic sampler: dpm (default),"
                          " ddim, pndm, unipc, deis, euler, heun, lms, dpm-single, dpm2")
@@ -263,8 +292,9 @@ def _add_generate(commands):
 
 
 def _add_common(command):
-    command.add_argument("--model", default="tiny", help="tiny (default), a hub id or a pipeline folder")
-    command.add_argument("--batch-size", type=_positive, default=8, metavar="B", help="default 8; less saves memory")
+    command = command.add_argument_group("model and machine")
+    command.add_argument("--model", default="tiny", help="tiny (default), a hub id, a pipeline or a fine-tuned folder")
+    command.add_argument("--batch_size", type=_positive, default=8, metavar="B", help="default 8; less saves memory")
     command.add_argument("--device", help="cpu, cuda, mps; default the best there is")
     command.add_argument("--offline", action="store_true", help="never ask the hub, use its cache")
 

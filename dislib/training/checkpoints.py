@@ -45,8 +45,16 @@ def save(out, step, tensors, state, *, keep=None):
 
 def checkpoints(out):
     """The folders `checkpoint-N` of a run in the order of N; half-written ones bear another name and do not count."""
-    found = [f for f in Path(out).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", f.name) and is_checkpoint(f)]
-    return sorted(found, key=lambda f: int(f.name.partition("-")[2]))
+    return sorted(filter(is_checkpoint, _numbered(out)), key=lambda f: int(f.name.partition("-")[2]))
+
+
+def strangers(out):
+    """What has the name of a checkpoint and is none of ours."""
+    return [folder for folder in _numbered(out) if not is_checkpoint(folder)]
+
+
+def _numbered(out):
+    return [f for f in Path(out).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", f.name)]
 
 
 def is_checkpoint(folder):

@@ -32,7 +32,7 @@ from ..files import (
     write_atomic,
     write_json,
 )
-from .checkpoints import is_checkpoint
+from .checkpoints import strangers
 from .lora_support import torchao_put_aside
 from .objective import name_of, prior_of
 from .settings import ancestry
@@ -87,7 +87,7 @@ def check_place(out, pipe=None, files=()):
         OutputError: the file or folder in the way.
     """
     out = check_output_folder(out)
-    strange = [folder.name for folder in out.glob("checkpoint-*") if not is_checkpoint(folder)]
+    strange = [folder.name for folder in strangers(out)]
     if not (_is_ours(out / RECORD) or _is_ours(out / UNFINISHED)):
         strange += [name for name in (RECORD, PRIOR, LORA, "unet", "README.md") if (out / name).exists()]
     strange += [name for name in ("model_index.json", *files) if (out / name).exists()]

@@ -20,7 +20,6 @@ LORA_TARGETS = (
 PRECISIONS = ("no", "fp16", "bf16")
 LR_SCHEDULERS = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
 TRACKERS = ("tensorboard", "wandb", "trackio", "mlflow", "comet_ml", "aim", "clearml", "dvclive", "swanlab")
-MOST_RANK = 65_536
 # May differ between a run and its resumption: none of them changes a step that has been made.
 FREE = frozenset(
     "checkpointing_steps checkpoints_total_limit gradient_checkpointing report_to resume_from_checkpoint"
@@ -104,9 +103,9 @@ class Settings:
             check_whole(getattr(self, name), name, error=TrainingError)
         check_whole(self.seed, "seed", least=0, error=TrainingError)
         check_whole(self.lr_warmup_steps, "lr_warmup_steps", least=0, error=TrainingError)
-        for name, most in (("rank", MOST_RANK), ("checkpoints_total_limit", None)):
+        for name in ("rank", "checkpoints_total_limit"):
             if getattr(self, name) is not None:
-                check_whole(getattr(self, name), name, most=most, error=TrainingError)
+                check_whole(getattr(self, name), name, error=TrainingError)
         for name in ("learning_rate", "snr_gamma"):
             if getattr(self, name) is not None:
                 self._number(name, 0, math.inf, above=True)
