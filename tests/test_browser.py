@@ -343,11 +343,12 @@ def test_guidance_strip_by_keyboard(open_notebook):
     page = open_notebook(SHEETS + sheet, "widgets.GuidanceStrip(strip, weight=7)")
     pictures = page.locator("img.widget-image")
     pictures.last.wait_for()
-    assert pictures.count() == 3
-    before = pictures.last.evaluate(PIXELS)
+    assert pictures.count() == 4  # a picture of the style, then three methods
+    example, before = pictures.first.evaluate(PIXELS), pictures.last.evaluate(PIXELS)
     page.locator(".widget-slider", has_text="Guidance w").get_by_role("slider").focus()
     page.keyboard.press("End")
     wait_for_change(page, pictures.last, before)
+    assert pictures.first.evaluate(PIXELS) == example
     page.get_by_text("w = 20, sketch").wait_for()
     page.get_by_text("Diffusion in Style").wait_for()
     assert page.get_by_role("alert").count() == 0
@@ -391,7 +392,7 @@ def test_stored_pictures_have_their_alt_text_in_jupyterlab(lab, browser, path):
 
 
 def test_a_figure_has_its_alt_text_when_it_is_drawn(open_notebook):
-    page = open_notebook("from dislib.plots import bars\nbars({'a': 1.0}, alt='One bar, as high as \"1\"')")
+    page = open_notebook("from dislib.figures.plots import bars\nbars({'a': 1.0}, alt='One bar, as high as \"1\"')")
     page.locator(".jp-OutputArea img").first.wait_for()
     assert page.locator(".jp-OutputArea img").first.get_attribute("alt") == 'One bar, as high as "1"'
 
