@@ -27,6 +27,7 @@ from ..errors import (
 )
 from .latents import check_finite, check_seeds, decode, white_noise
 from .pipeline import latent_shape
+from .prediction import kind_of
 from .prior import STARTS, StylePrior
 
 if TYPE_CHECKING:
@@ -245,7 +246,9 @@ def make_scheduler(pipe: StableDiffusionPipeline, scheduler="dpm", *, eta: float
     class_name, options = SCHEDULERS[scheduler]
     config = {**pipe.scheduler.config, **_PLAIN}
     try:
-        return getattr(diffusers, class_name).from_config(config, timestep_spacing="trailing", **options)
+        # What the U-Net predicts is said aloud: from_config drops it where it was set after the scheduler was made.
+        options = {**options, "timestep_spacing": "trailing", "prediction_type": kind_of(pipe.scheduler)}
+        return getattr(diffusers, class_name).from_config(config, **options)
     except ImportError as error:
         raise SamplerError(f"the sampler {scheduler!r} needs scipy; pip install scipy, or use another") from error
 

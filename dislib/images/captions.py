@@ -1,4 +1,4 @@
-"""Captions of images: from `metadata.jsonl`, from file names, or by BLIP; the words of a style left out."""
+"""Captions of images: as written beside them, from file names, or by a captioning model; the words of a style left out."""
 
 import re
 from pathlib import Path
@@ -6,36 +6,54 @@ from pathlib import Path
 from PIL import Image
 
 from ..errors import ModelError, PromptError, shorten
-from .prompts import read_captions
+from .prompts import read_caption, read_captions
 
 BLIP = "Salesforce/blip-image-captioning-large"
-SOURCES = ("metadata", "names", "blip")
+FLORENCE = "florence-community/Florence-2-base"  # 0.23 billion weights, MIT licence
+MODELS = {"florence": FLORENCE, "blip": BLIP}
+SOURCES = ("metadata", "txt", "written", "names", *MODELS)
 
 
-def captions_of(files, source="metadata", *, leave_out=(), model=BLIP):
+def captions_of(files, source="metadata", *, leave_out=(), model=None, gaps=None):
     """One caption for each image file.
 
     Args:
         files: paths, all of one folder.
-        source: "metadata" reads the folder's `metadata.jsonl`; "names" makes "red house" of `red_house_03.png`;
-            "blip" lets a captioning model of the hub look at the pictures (wants a GPU).
+        source: "metadata" reads the folder's `metadata.jsonl`; "txt" reads `house.txt` beside `house.png`; "written"
+            takes either, the line of `metadata.jsonl` first; "names" makes "red house" of `red_house_03.png`;
+            "florence" and "blip" let a captioning model of the hub look at the pictures (best on a GPU).
         leave_out: words and phrases to take out wherever they occur, so that the style is left to the noise.
-        model: hub id or folder of the BLIP model.
+        model: hub id or folder of the captioning model, in place of the usual one.
+        gaps: "florence" or "blip", to describe the pictures for which nothing is written (source "written" only).
 
     Returns:
         list of strings.
 
     Raises:
         PromptError: images without a caption (named), or nothing left of one.
+        ModelError: the captioning model cannot be had.
     """
     if source not in SOURCES:
         raise PromptError(f"there is no source of captions {source!r}; choose one of {', '.join(SOURCES)}")
+    if gaps is not None and (source != "written" or gaps not in MODELS):
+        raise PromptError(f'gaps= is one of {", ".join(MODELS)}, beside source="written"; got {gaps!r} and {source!r}')
     files = [Path(file) for file in files]
-    said = {"metadata": _from_metadata, "names": _from_names, "blip": lambda f: _from_blip(f, model)}[source](files)
+    readers = {"metadata": _from_metadata, "txt": _from_txt, "names": _from_names}
+    if source == "written":
+        said = _written(files, gaps, model)
+    else:
+        said = readers[source](files) if source in readers else _looked_at(files, source, model)
     said = [without(text, leave_out) for text in said]
     if bare := [file.name for file, text in zip(files, said) if not text]:
         raise PromptError(f"no caption is left for {shorten(', '.join(bare), 200)}; write one into metadata.jsonl")
     return said
+
+
+def written(files):
+    """From file to what a person wrote for it, in `metadata.jsonl` or else in a .txt beside it; "" for nothing."""
+    files = [Path(file) for file in files]
+    lines = read_captions(files[0].parent) if (files[0].parent / "metadata.jsonl").exists() else {}
+    return {file: lines.get(file.name) or (read_caption(path) if (path := _txt(file)).exists() else "") for file in files}
 
 
 def without(text, words):
@@ -67,25 +85,55 @@ def _from_names(files):
     return words
 
 
-def _from_blip(files, model):
+def _txt(file):
+    return file.with_suffix(".txt")
+
+
+def _from_txt(files):
+    if missing := [file.name for file in files if not _txt(file).exists()]:
+        raise PromptError(
+            f"{len(missing)} of {len(files)} images have no .txt beside them: {shorten(', '.join(missing), 200)};"
+            f" write one line into {_txt(Path(missing[0]))}, and so on"
+        )
+    return [read_caption(_txt(file)) for file in files]
+
+
+def _written(files, gaps, model):
+    said = written(files)
+    missing = [file for file in files if not said[file]]
+    if missing and gaps is None:
+        names = shorten(", ".join(file.name for file in missing), 200)
+        raise PromptError(
+            f"nothing is written for {len(missing)} of {len(files)} images: {names}; write a line into metadata.jsonl or"
+            f" into {_txt(missing[0]).name} beside the picture, or let a model describe them (--caption florence)"
+        )
+    said |= dict(zip(missing, _looked_at(missing, gaps, model))) if missing else {}
+    return [said[file] for file in files]
+
+
+def _looked_at(files, source, model=None):
+    """What a captioning model says of each picture, one at a time."""
     import torch
-    from transformers import BlipForConditionalGeneration, BlipProcessor
+    from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    from ..device import pick_device
+    from ..device import pick_device, pick_dtype
+    from .images import prepare_image
 
+    model, device = model or MODELS[source], pick_device()
     try:
-        processor = BlipProcessor.from_pretrained(model)
-        blip = BlipForConditionalGeneration.from_pretrained(model, use_safetensors=True, dtype=torch.float32)
+        processor = AutoProcessor.from_pretrained(model)
+        eyes = AutoModelForImageTextToText.from_pretrained(model, use_safetensors=True, dtype=pick_dtype(device))
     except Exception as error:  # the hub's many ways to be away
         raise ModelError(
             f"the captioning model {model} cannot be loaded ({shorten(error, 160)}); go online once, or write"
             " the captions into metadata.jsonl"
         ) from error
-    blip = blip.to(pick_device()).eval()
+    eyes, task = eyes.to(device).eval(), {"text": "<CAPTION>"} if source == "florence" else {}
     said = []
     for file in files:
         with Image.open(file) as image, torch.no_grad():
-            inputs = processor(images=image.convert("RGB"), return_tensors="pt").to(blip.device)
-            tokens = blip.generate(**inputs, max_new_tokens=24, num_beams=3)
-        said.append(processor.decode(tokens[0], skip_special_tokens=True))
+            picture = prepare_image(image, 512)  # turned, on white, square as the U-Net will see it
+            inputs = processor(images=picture, return_tensors="pt", **task).to(device, eyes.dtype)
+            tokens = eyes.generate(**inputs, max_new_tokens=32, num_beams=3, do_sample=False)
+        said.append(processor.decode(tokens[0], skip_special_tokens=True).strip(" .\n"))
     return said

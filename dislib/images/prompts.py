@@ -13,6 +13,7 @@ from ..errors import PromptError, check_text, shorten
 from ..files import user_path
 
 MAX_TEXT = 100_000_000  # bytes; a list of prompts or captions is never that long
+MAX_CAPTION = 2_000  # letters; CLIP reads some 300 of them
 MAX_SEEDS = 1_000_000
 MAX_SEED = 2**63 - 1  # what torch.Generator takes
 
@@ -38,6 +39,18 @@ def read_captions(folder):
             raise PromptError(f"{path}, line {number}: there is no file {shorten(name)} in {folder}")
         captions[name] = text
     return captions
+
+
+def read_caption(path):
+    """The caption in a .txt beside a picture: its lines joined into one; "" for a blank file.
+
+    Raises:
+        PromptError: it is missing, wrongly encoded, or far too long to be a caption.
+    """
+    text = " ".join(_read_text(path).split())
+    if len(text) > MAX_CAPTION:
+        raise PromptError(f"{path} has {len(text):,} letters, which is no caption; at most {MAX_CAPTION:,}")
+    return check_text(text, f"caption in {path}")
 
 
 def read_prompts(path):

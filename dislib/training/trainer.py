@@ -9,7 +9,7 @@ import torch
 from ..core.sampling import paint
 from ..errors import TrainingError
 from . import checkpoints
-from .objective import draw_batch, noise_loss, prior_of
+from .objective import draw_batch, loss_for, prior_of
 from .settings import build_optimizer
 
 
@@ -95,7 +95,8 @@ class Trainer:
         begin = (micro * processes + self.accelerator.process_index) * size
         z, eps, t, context = (part[begin : begin + size].to(self.accelerator.device) for part in draw)
         gamma = self.settings.snr_gamma
-        return noise_loss(self.model, self.pipe.scheduler, z, eps, t, context, snr_gamma=gamma).mean()
+        loss = loss_for(self.pipe.scheduler)
+        return loss(self.model, self.pipe.scheduler, z, eps, t, context, snr_gamma=gamma).mean()
 
     def _check_loss(self, value, step):
         if math.isfinite(value):
