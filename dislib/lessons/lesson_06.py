@@ -26,6 +26,7 @@ from ..figures.plots import bars
 from ..files import data_dir, read_safetensors, write_safetensors
 from ..images.captions import captions_of, without, written
 from ..loading import check_family
+from ..training.objective import velocity_loss
 from ..training.result import base_name, plain_code
 from .claim import _below
 from .exercise import as_array, close, right, still_open, wrong
@@ -79,7 +80,7 @@ def scale_of(model, *, full=False, eyes=None):
     scale = LAPTOP if model == TINY else GPU
     if full and scale is GPU:
         scale = dataclasses.replace(scale, rank=None, training={**scale.training, "use_8bit_adam": True})
-    return dataclasses.replace(scale, eyes=eyes or scale.eyes)
+    return dataclasses.replace(scale, eyes=eyes) if eyes else scale
 
 
 def check_machine(model, *, cuda=None, memory=None, free=None):

@@ -18,6 +18,7 @@ from ..errors import DislibError, shorten
 from ..evaluation.memorisation import copying
 from ..files import make_folder, write_atomic, write_png
 from ..figures.page import Page, Tags
+from ..figures.plots import bars
 from ..images.captions import without, written
 from ..images.images import list_images, load_image
 from ..images.uploads import Upload, from_folder, take_in
@@ -199,7 +200,7 @@ QUESTIONS = {
 
 
 def check_provenance(about):
-    """Exercise 3: a style's papers: all questions of QUESTIONS answered, and answers that say something."""
+    """Exercise 1: a style's papers: all questions of QUESTIONS answered, and answers that say something."""
     if not isinstance(about, dict):
         return wrong("A dict is asked for, with an answer to each question.")
     if blank := [key for key in QUESTIONS if about.get(key) in (None, ..., "") or not str(about[key]).strip(" .")]:
@@ -284,7 +285,7 @@ def claim_words_stay_words(build, words=HOSTILE):
 
 
 def check_captions(captions, before, style_words):
-    """Exercise 1: captions that say what is shown and nothing of the style."""
+    """Exercise 2: captions that say what is shown and nothing of the style."""
     if captions is None or captions is Ellipsis:
         return still_open("Put your list of captions in place of the dots.")
     if isinstance(captions, str) or not hasattr(captions, "__len__") or len(captions) != len(before):
@@ -313,7 +314,7 @@ def _left(after, before, style_words):
 
 
 def check_enough(answer, share=0.25):
-    """Exercise 2: how many pictures, so that mu is known to a `share` of sigma? 1 / share^2."""
+    """Exercise 3: how many pictures, so that mu is known to a `share` of sigma? 1 / share^2."""
     if answer is None or answer is Ellipsis:
         return still_open("Put your number in place of the dots.")
     try:
@@ -332,7 +333,7 @@ def check_enough(answer, share=0.25):
 
 # What readers and the notebook take from here.
 __all__ = [
-    "Clock", "Film", "Look", "Upload", "Workshop", "build_page", "check_captions", "check_enough", "check_provenance",
+    "Clock", "Film", "Look", "Upload", "Workshop", "bars", "build_page", "check_captions", "check_enough", "check_provenance",
     "claim_nearer_to_style", "claim_page_stands_alone", "claim_words_stay_words", "copying", "from_folder", "off_centre",
     "opened", "redraw", "separate", "split", "take_in",
 ]  # fmt: skip
