@@ -86,7 +86,8 @@ class Page:
 
 
 def _words(value):
-    """Any value as text that stays text, in an element and inside quotes."""
+    """Any value as text that stays text, in an element and inside quotes; lists with commas."""
+    value = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
     return html.escape("".join(c for c in str(value) if c.isprintable() or c in "\n\t"), quote=True)
 
 

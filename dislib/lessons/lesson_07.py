@@ -16,9 +16,9 @@ from PIL import Image, ImageFilter
 from ..core.pipeline import image_size, separate
 from ..errors import DislibError, shorten
 from ..evaluation.memorisation import copying
-from ..files import make_folder, write_atomic, write_png
 from ..figures.page import Page, Tags
 from ..figures.plots import bars
+from ..files import make_folder, write_atomic, write_png
 from ..images.captions import without, written
 from ..images.images import list_images, load_image
 from ..images.uploads import Upload, from_folder, take_in
@@ -237,7 +237,9 @@ def build_page(about, *, pictures, aside, leak, tuned, prompts, numbers, setting
     page.section("Kept aside, never trained on").pictures(aside)
     page.section("At once, without training: from the leak of its prior").pictures(zip(leak, prompts))
     page.section("After fine-tuning with its noise").pictures(zip(tuned, prompts))
-    page.section("Measured").table(numbers)
+    page.section("Measured").text(
+        "How far the mean look (8 x 8 positions, L*a*b*) lies from that of the pictures kept aside, and where it lies in 95 %"
+        " of resamplings; lower is nearer.").table(numbers)
     page.section("Settings").table(settings)
     page.section("Whose style is it?").table({QUESTIONS[key]: about[key] for key in QUESTIONS if key != "title"})
     return page.section("The method").text(

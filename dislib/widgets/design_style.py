@@ -6,8 +6,8 @@ import ipywidgets as widgets
 
 from ..figures.plots import image_grid
 from ..lessons.lesson_07 import Look, Workshop, paint_set
-from .panel import Panel, beside, caption, debounce, markup, picture, png
 from .paint_latent import PAUSE, side_by_side
+from .panel import Panel, beside, caption, debounce, markup, picture, png
 
 SHOWN = 4  # scenes of the preview
 WORDS = {"paper": "Paper", "ink": "Ink", "wash": "Colour", "line": "Outline", "tones": "Tones", "border": "Border"}

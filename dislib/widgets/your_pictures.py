@@ -9,8 +9,8 @@ from ..figures.plots import image_grid
 from ..images.images import load_image
 from ..images.uploads import LEDGER, Upload, read_ledger, take_in
 from ..lessons.lesson_07 import LEAST, Workshop
-from .panel import CARE, RIGHT, Panel, caption, markup, note, picture, png
 from .paint_latent import side_by_side
+from .panel import CARE, RIGHT, Panel, caption, markup, note, picture, png
 
 TILE, ROW = 96, 8  # px of a picture on the sheet, pictures in a row
 
