@@ -469,8 +469,8 @@ def test_noise_that_does_not_fit_is_refused(examples):
 
 def test_another_prediction_type_is_refused(examples):
     pipe = pipeline()
-    pipe.scheduler.register_to_config(prediction_type="v_prediction")
-    with pytest.raises(TrainingError, match="predicts v_prediction"):
+    pipe.scheduler.register_to_config(prediction_type="sample")
+    with pytest.raises(TrainingError, match="predicts sample; only models that predict epsilon or v_prediction"):
         finetune(pipe, examples)
 
 
