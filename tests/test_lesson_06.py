@@ -416,7 +416,7 @@ def test_the_card_makes_no_private_path_known(tmp_path):
     pipe = load_pipeline()
     for scale in (lesson.LAPTOP, lesson.GPU):
         code = lesson.card_lines(pipe, scale)
-        assert 'base, folder = "data/tiny-sd", "my_model"' in code and str(tmp_path.home()) + "/" not in code
+        assert "base, folder = 'data/tiny-sd', 'my_model'" in code and str(tmp_path.home()) + "/" not in code
         compile(code, "card", "exec")
 
 
