@@ -12,6 +12,7 @@ import transformers
 from diffusers import StableDiffusionPipeline
 
 from .core.pipeline import SD15, TINY, check_complete, check_device, check_fit, from_pretrained
+from .core.prediction import check_kind, kind_of
 from .device import pick_dtype
 from .errors import ModelError, shorten
 from .files import check_regular, data_dir, read_json, user_path
@@ -53,6 +54,8 @@ def load_pipeline(name=TINY, *, device=None, dtype=None, local_files_only=False,
     source = _source(name)
     _quiet()
     try:
+        if not os.path.isdir(source):
+            _check_on_the_hub(source, name, local_files_only)
         pipe = from_pretrained(
             StableDiffusionPipeline, source, dtype or pick_dtype(device), variant=variant, safety_checker=None,
             local_files_only=local_files_only, requires_safety_checker=False,
@@ -63,6 +66,7 @@ def load_pipeline(name=TINY, *, device=None, dtype=None, local_files_only=False,
         raise
     except Exception as error:  # the libraries raise OSError, ValueError, KeyError, HTTP errors... for one cause each
         raise ModelError(_why_not(name, source, error, local_files_only)) from error
+    _check_parts(pipe, name)
     pipe.set_progress_bar_config(disable=True)
     pipe.style_prior = None
     pipe = pipe.to(device)
@@ -138,17 +142,66 @@ def _source(name):
 def _pipeline_folder(folder):
     try:
         index = read_json(folder / "model_index.json")
-        kind = index["_class_name"]
+        index["_class_name"]
         check_regular(folder)
     except FileNotFoundError as error:
         raise ModelError(f"{folder} is not a diffusers pipeline: it has no model_index.json") from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{folder / 'model_index.json'} cannot be read ({shorten(error)}); save it again") from error
-    if kind != "StableDiffusionPipeline":
-        raise ModelError(f"{folder} holds a {kind}; this course needs a StableDiffusionPipeline (SD 1.x)")
+    check_family(index, folder)
     if missing := [part for part in PARTS if not (folder / part).is_dir()]:
         raise ModelError(f"the pipeline in {folder} lacks {', '.join(missing)}; get or save it again")
     return str(folder)
+
+
+def check_family(index, name):
+    """Refuse, by its `model_index.json` alone, a pipeline that is no Stable Diffusion 1.x or 2.x.
+
+    Args:
+        index: what `model_index.json` holds.
+        name: the folder or hub id, for the message.
+
+    Raises:
+        ModelError: what it is, and why the course cannot use it.
+    """
+    kind = str(index["_class_name"])
+    if kind == "StableDiffusionPipeline":
+        return
+    why = next((why for word, why in _WHY_NOT.items() if word in kind), "")
+    raise ModelError(
+        f"{name} holds a {kind}; this course needs a StableDiffusionPipeline (SD 1.x or 2.x){why and f': {why}'}"
+    )
+
+
+# What other pipelines have that nothing here knows of; the first word that fits their class counts.
+_WHY_NOT = {
+    "XL": "SDXL reads a prompt with two text encoders and asks for sizes beside it, of which the trainer knows nothing",
+    "Inpaint": "it takes a mask and a second latent beside the first",
+    "Img2Img": "load the same files as a StableDiffusionPipeline",
+    "StableDiffusion3": "it predicts a flow, and reads a prompt with three text encoders",
+    "Flux": "it predicts a flow, not noise",
+    "LatentConsistency": "its sampler adds fresh noise at every step",
+}
+
+
+def _check_on_the_hub(source, name, local_files_only):
+    """Refuse another family before its gigabytes are fetched; where its index cannot be had, loading will say why."""
+    try:
+        index = StableDiffusionPipeline.load_config(source, local_files_only=local_files_only)
+    except (OSError, ValueError):
+        return
+    check_family(index, name)
+
+
+def _check_parts(pipe, name):
+    """Refuse what calls itself a StableDiffusionPipeline and has other inputs or predictions."""
+    taken, made = pipe.unet.config.in_channels, pipe.vae.config.latent_channels
+    if taken != made:
+        raise ModelError(
+            f"{name} has a U-Net with {taken} input channels over latents of {made} (an inpainting or depth model);"
+            " this course needs a text-to-image model"
+        )
+    check_kind(kind_of(pipe.scheduler))
 
 
 def _quiet():

@@ -404,3 +404,36 @@ def test_a_bar_shows_the_time_left_and_goes(open_notebook):
     page.locator(".jp-OutputArea-output", has_text="done").wait_for()
     assert page.locator(".jp-OutputArea .widget-hbox").count() == 0
     assert page.get_by_text("Error displaying widget").count() == 0
+
+
+def test_a_drawing_is_saved_and_uploaded(open_notebook, tmp_path):
+    page = open_notebook(
+        "from dislib.lessons.lesson_07 import Look, Workshop\nfrom dislib import widgets",
+        f"workshop = Workshop({str(tmp_path / 'ws')!r})\nworkshop.paint(Look(), 8)\nwidgets.YourPictures(workshop)",
+    )
+    page.get_by_text("Draw (save each drawing, then upload it)").click()
+    surface = page.frame_locator("iframe[title='A surface to draw on']")
+    canvas = surface.locator("canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 40, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 250, box["y"] + 220, steps=12)
+    page.mouse.up()
+    with page.expect_download() as saved:
+        surface.get_by_role("button", name="Save as PNG").click()
+    drawing = tmp_path / "drawing.png"
+    saved.value.save_as(drawing)
+    (tmp_path / "no.zip").write_bytes(b"PK\x03\x04")
+    with page.expect_file_chooser() as chooser:  # ipywidgets makes its input when the button is pressed
+        page.get_by_role("button", name="Upload pictures").click()
+    chooser.value.set_files([drawing, tmp_path / "no.zip"])
+    page.get_by_text("1 pictures and 0 captions taken, 1 files refused").wait_for()
+    page.get_by_text("is an archive; unpack it").wait_for()
+    taken = tmp_path / "ws" / "uploads" / "000.png"
+    assert taken.is_file()
+    from PIL import Image
+
+    with Image.open(taken) as image:
+        dark = sum(image.convert("L").histogram()[:100])
+        assert image.size == (512, 512) and 1000 < dark < 20000  # a line on white

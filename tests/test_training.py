@@ -469,8 +469,8 @@ def test_noise_that_does_not_fit_is_refused(examples):
 
 def test_another_prediction_type_is_refused(examples):
     pipe = pipeline()
-    pipe.scheduler.register_to_config(prediction_type="v_prediction")
-    with pytest.raises(TrainingError, match="predicts v_prediction"):
+    pipe.scheduler.register_to_config(prediction_type="sample")
+    with pytest.raises(TrainingError, match="predicts sample; only models that predict epsilon or v_prediction"):
         finetune(pipe, examples)
 
 
@@ -495,7 +495,7 @@ def test_out_of_gpu_memory_says_what_to_lower(examples, monkeypatch):
     def explode(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("dislib.training.trainer.noise_loss", explode)
+    monkeypatch.setattr("dislib.training.trainer.loss_for", lambda _: explode)
     with pytest.raises(TrainingError, match=r"lower train_batch_size \(now 4\).*gradient_checkpointing.*LoRA"):
         losses(pipeline(), examples)
 

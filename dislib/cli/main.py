@@ -1,4 +1,4 @@
-"""`python -m dislib doctor | prior | generate | finetune | evaluate`: the main job without a notebook.
+"""`python -m dislib doctor | prior | generate | finetune | evaluate | latent`: the main job without a notebook.
 
 Exit codes: 0 done; 1 the work failed (a FAIL of doctor, a full disk, too little memory); 2 the call or its input is
 wrong; 130 interrupted. Results go to stdout, everything else to stderr.
@@ -228,16 +228,17 @@ def example(words):
 
 
 def _parser():
-    from . import evaluate, finetune
+    from . import evaluate, finetune, latent
 
     parser = _Parser(prog="python -m dislib", description="Diffusion in Style from the command line.")
     parser.add_argument("--version", action="version", version=f"dislib {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="doctor | prior | generate | finetune | evaluate")
+    commands = parser.add_subparsers(required=True, metavar="doctor | prior | generate | finetune | evaluate | latent")
     _add_doctor(commands)
     _add_prior(commands)
     _add_generate(commands)
     finetune.add_command(commands)
     evaluate.add_command(commands)
+    latent.add_command(commands, _add_common)
     return parser
 
 

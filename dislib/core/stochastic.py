@@ -18,6 +18,7 @@ import torch
 from ..errors import PriorError, SamplerError
 from .latents import decode
 from .pipeline import latent_shape
+from .prediction import eps_of, kind_of
 from .prior import StylePrior, second_stream
 from .sampling import Sample, check_generation
 
@@ -133,13 +134,18 @@ def _batch(checked, rows, law, eta):
 
 
 def _predictor(pipe, prompts, guidance):
-    """A function (z, t) -> eps = eps_0 + w (eps_text - eps_0), both float32 (b, 4, h, w)."""
+    """A function (z, t) -> eps = eps_0 + w (eps_text - eps_0), both float32 (b, 4, h, w); of v, eps = b z + a v."""
+    kind = kind_of(pipe.scheduler)
     text, empty = (
         torch.cat([pipe.encode_prompt(prompt, pipe.device, 1, False)[0] for prompt in texts])
         for texts in (prompts, [""] * len(prompts))
     )
 
     def predict(z, t):
+        abar = float(pipe.scheduler.alphas_cumprod[t])
+        return eps_of(said(z, t), z, math.sqrt(abar), math.sqrt(1 - abar), kind=kind)
+
+    def said(z, t):
         if guidance == 1:
             return pipe.unet(z.to(text.dtype), t, encoder_hidden_states=text, return_dict=False)[0].float()
         both = pipe.unet(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ..core.pipeline import latent_shape, pipeline_fingerprint
 from ..errors import DislibWarning, TrainingError
 from . import checkpoints
-from .objective import NOISES, id_of, prior_of
+from .objective import NOISES, id_of, loss_for, prior_of
 from .result import IDENTITY, check_identity, check_place, check_same, save
 from .settings import Settings
 from .trainer import Trainer, check_lora, check_tracker
@@ -59,7 +59,7 @@ def finetune(
     on several processes with the same batch in all, make the steps of an undisturbed run.
 
     Args:
-        pipe: a StableDiffusionPipeline that predicts eps. Its other parts are not trained, and leave the GPU
+        pipe: a StableDiffusionPipeline that predicts eps or v. Its other parts are not trained, and leave the GPU
             meanwhile.
         examples: a TrainingSet.
         noise: "white", "offset" or a StylePrior, see `objective.draw_noise`.
@@ -117,9 +117,7 @@ def _check(pipe, examples, noise, preserve, settings):
         raise TrainingError(f"there is no noise {noise!r}; choose {', '.join(NOISES)} or give a StylePrior")
     if prior := prior_of(noise):
         prior.check(pipe)
-    kind = pipe.scheduler.config.get("prediction_type", "epsilon")
-    if kind != "epsilon":
-        raise TrainingError(f"this model predicts {kind}; only models that predict epsilon can be trained here")
+    loss_for(pipe.scheduler)
     if getattr(pipe.unet, "peft_config", None):
         raise TrainingError("this U-Net carries a LoRA already; load the pipeline again")
     if settings.rank is not None:

@@ -2,7 +2,9 @@
 
 import torch
 
+from ..core.prediction import check_kind, kind_of, velocity
 from ..core.prior import StylePrior
+from ..errors import TrainingError
 from .examples import seeded
 from .timesteps import draw_timesteps
 
@@ -69,6 +71,35 @@ def noise_loss(unet, schedule, z, eps, t, context, *, snr_gamma=None):
     abar = abar.clamp(1e-6, 1 - 1e-6)
     snr = abar / (1 - abar)
     return error * snr.clamp(max=snr_gamma) / snr
+
+
+def velocity_loss(unet, schedule, z, eps, t, context, *, snr_gamma=None):
+    """|| v - v_theta(z_t, t, text) ||^2 with v = sqrt(abar_t) eps - sqrt(1 - abar_t) z, for models that predict v.
+
+    The noise eps has the style's mean and spread here too, and so v has them. Since z = a z_t - b v, this is a weighted
+    loss on z or on eps, and the minimum is the same mean given z_t.
+
+    Args, Returns:
+        as `noise_loss`; the weights of Min-SNR are min(SNR, gamma) / (SNR + 1) for v.
+    """
+    abar = schedule.alphas_cumprod.to(z.device, z.dtype)[t][:, None, None, None]
+    v = velocity(z, eps, abar.sqrt(), (1 - abar).sqrt())
+    error = (v - unet(schedule.add_noise(z, eps, t), t, context).sample.float()).square().mean((1, 2, 3))
+    if snr_gamma is None:
+        return error
+    abar = abar.flatten().clamp(1e-6, 1 - 1e-6)
+    snr = abar / (1 - abar)
+    return error * snr.clamp(max=snr_gamma) / (snr + 1)
+
+
+def loss_for(schedule):
+    """The loss of what a model predicts, as its scheduler says: `noise_loss` or `velocity_loss`.
+
+    Raises:
+        TrainingError: it predicts something else.
+    """
+    kind = check_kind(kind_of(schedule), TrainingError)
+    return {"epsilon": noise_loss, "v_prediction": velocity_loss}[kind]
 
 
 def draw_batch(examples, size, step, noise, settings, *, timesteps=1000, chances=None, stream=0):

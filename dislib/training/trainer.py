@@ -12,7 +12,7 @@ from ..errors import TrainingError, check_processes, shorten
 from . import checkpoints
 from .examples import seeded
 from .lora_support import torchao_put_aside
-from .objective import draw_batch, noise_loss, prior_of
+from .objective import draw_batch, loss_for, prior_of
 from .settings import LORA_TARGETS, build_optimizer
 from .timesteps import style_friendly
 
@@ -106,7 +106,8 @@ class Trainer:
         begin = (micro * processes + self.accelerator.process_index) * size
         z, eps, t, context = (part[begin : begin + size].to(self.accelerator.device) for part in draw)
         gamma = self.settings.snr_gamma
-        return noise_loss(self.model, self.pipe.scheduler, z, eps, t, context, snr_gamma=gamma).mean()
+        loss = loss_for(self.pipe.scheduler)
+        return loss(self.model, self.pipe.scheduler, z, eps, t, context, snr_gamma=gamma).mean()
 
     def _check_loss(self, value, step):
         if not math.isfinite(value):
