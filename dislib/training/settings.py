@@ -189,7 +189,8 @@ def _card_data(path):
     from huggingface_hub import ModelCard
 
     try:
-        return ModelCard(read_text(path), ignore_metadata_errors=True).data.to_dict()
+        text = read_text(path)
+        return ModelCard(text).data.to_dict() if text.startswith("---") else {}
     except Exception as error:  # of YAML, which has many
         raise TrainingError(f"the head of {path} cannot be read ({shorten(error)}); mend it, or pass learning_rate") from error
 
