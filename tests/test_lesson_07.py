@@ -246,7 +246,7 @@ def test_uploads_are_told_and_strange_names_stay_text(workshop):
     panel = YourPictures(workshop, on_error=reraise)
     assert len(panel.images) == 9 and panel.captions.value.count("\n") == 8
     panel.receive([*drawings(8), Upload("<img src=x onerror=alert(1)>.png", b"no"), Upload("b.zip", b"PK\x03\x04")])
-    assert "8 pictures and 0 captions taken, 2 files refused" in panel.report.value
+    assert "Pictures taken: 8, captions: 0, files refused: 2" in panel.report.value
     assert "<img" not in panel.report.value and "&lt;img src=x" in panel.report.value and "an archive" in panel.report.value
     assert "yours count" in panel.count.value and len(panel.images) == 8
     assert "refused: " in panel.twin().alt
@@ -276,7 +276,7 @@ def test_the_upload_button_itself(workshop):
             "name": upload.name, "type": "image/png", "size": len(upload.data), "content": memoryview(upload.data),
             "last_modified": datetime.datetime.now(datetime.timezone.utc),
         },)
-    assert "1 pictures and 0 captions taken, 0 files refused" in panel.report.value
+    assert "Pictures taken: 1, captions: 0, files refused: 0" in panel.report.value
 
 
 def test_the_drawing_surface_is_a_page_of_its_own():
