@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 
@@ -479,3 +480,36 @@ print(json.dumps({
     "peak_gib": peak_gib("cpu"),
 }))
 """
+
+
+# --- the notebook -----------------------------------------------------------------------------------------------------
+
+
+def solutions_of(path):
+    """The folded solutions of a notebook, as code."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells)
+    return re.findall(r"<summary>Solution</summary>\s*```python\n(.*?)```", text, re.DOTALL)
+
+
+def stored_claims(path):
+    """What the claims of a notebook said when it was last run."""
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        for output in cell.get("outputs", []):
+            text = "".join(output.get("data", {}).get("text/markdown", ""))
+            yield from re.findall(r"\*\*(Holds|Does not hold): (.*?)\.\*\*", text)
+
+
+def test_the_solutions_that_the_notebook_folds_away_are_right(root):
+    solutions = solutions_of(root / "notebooks" / "06_real_stable_diffusion.ipynb")
+    names = {"WEIGHTS": lesson.WEIGHTS}
+    for solution in solutions:
+        exec(solution, names)
+    assert len(solutions) == 3
+    assert lesson.check_memory(names["my_gib"]) and lesson.check_velocity(names["my_parts"])
+    assert lesson.check_raw(names["my_latent_tensor"])
+
+
+def test_the_claims_held_when_the_notebook_was_run(root):
+    found = list(stored_claims(root / "notebooks" / "06_real_stable_diffusion.ipynb"))
+    assert len(found) == 4 and {verdict for verdict, _ in found} == {"Holds"}, found

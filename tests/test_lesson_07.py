@@ -9,6 +9,7 @@ import pytest
 from helpers import images
 from PIL import Image
 from sweep import sweep
+from test_lesson_06 import solutions_of, stored_claims
 from test_widgets import reraise
 
 from dislib.errors import DislibError
@@ -405,3 +406,37 @@ def test_the_sweep_knows_the_widget_of_lesson_06():
     from dislib.widgets import WillItFit
 
     assert sweep(WillItFit(on_error=reraise)) > 5
+
+
+# --- the notebook -----------------------------------------------------------------------------------------------------
+
+
+def test_the_solutions_that_the_notebook_folds_away_are_right(root):
+    solutions, names = solutions_of(root / "notebooks" / "07_your_style.ipynb"), {}
+    for solution in solutions:
+        exec(solution, names)
+    said = ["an ink drawing of a red house in the snow", "a cat on the sand, vintage comic style",
+            "a sketch of two green trees by night"]
+    words = ["ink", "drawing", "vintage", "comic", "style", "sketch"]
+    assert len(solutions) == 3 and lesson.check_provenance(names["my_papers"]) and lesson.check_enough(names["my_n"])
+    assert lesson.check_captions(names["my_captions"], said, words)
+
+
+def test_the_claims_held_when_the_notebook_was_run(root):
+    found = list(stored_claims(root / "notebooks" / "07_your_style.ipynb"))
+    assert len(found) == 3 and {verdict for verdict, _ in found} == {"Holds"}, found
+
+
+def test_a_style_of_ones_own_is_learnt_by_the_shipped_model():
+    """What the lesson shows, in small: after 60 steps the tuned model is nearer to pictures it never saw than the base."""
+    from dislib import TrainingSet, finetune, load_pipeline, paint
+
+    pipe = load_pipeline()
+    pairs = lesson.paint_set(lesson.Look(), 24)
+    train, aside = lesson.split(pairs)
+    examples = TrainingSet.from_images(pipe, [image for image, _ in train], [text for _, text in train])
+    tuned, prompts = lesson.separate(pipe), ["a red house", "a yellow flower"]
+    for _ in finetune(tuned, examples, noise=examples.prior(pipe), max_train_steps=60, learning_rate=3e-4):
+        pass
+    ours, base = (sum(paint(model, prompts, range(4), **how), []) for model, how in ((tuned, {"start": "matched"}), (pipe, {})))
+    assert lesson.claim_nearer_to_style(ours, base, [image for image, _ in aside])
