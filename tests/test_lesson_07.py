@@ -1,5 +1,6 @@
 """Lesson 07: what strangers hand in, the workshop, the widgets, the page, the checks of the exercises."""
 
+import datetime
 import io
 import json
 import zipfile
@@ -148,7 +149,10 @@ def test_a_folder_goes_through_the_same_gate(tmp_path):
 def test_a_damaged_ledger_is_no_end(tmp_path):
     take_in(tmp_path, drawings(1))
     (tmp_path / "uploads.json").write_text("[{")
-    assert read_ledger(tmp_path) == [] and len(take_in(tmp_path, drawings(1, seed=2)).pictures) == 1
+    kept = (tmp_path / "000.png").read_bytes()
+    assert read_ledger(tmp_path) == []
+    assert [file.name for file in take_in(tmp_path, drawings(1, seed=2)).pictures] == ["001.png"]
+    assert (tmp_path / "000.png").read_bytes() == kept
 
 
 # --- painting by numbers and the workshop -----------------------------------------------------------------------------
@@ -268,15 +272,12 @@ def test_a_wrong_number_of_captions_is_told_and_the_kernel_lives(workshop):
 def test_the_upload_button_itself(workshop):
     panel = YourPictures(workshop, on_error=reraise)
     upload = drawings(1)[0]
-    if isinstance(panel.upload.value, dict):
-        panel.upload.value = {upload.name: {"metadata": {"name": upload.name}, "content": upload.data}}
-    else:
-        import datetime
-
-        panel.upload.value = ({
-            "name": upload.name, "type": "image/png", "size": len(upload.data), "content": memoryview(upload.data),
-            "last_modified": datetime.datetime.now(datetime.timezone.utc),
-        },)
+    seven = {upload.name: {"metadata": {"name": upload.name}, "content": upload.data}}
+    eight = ({
+        "name": upload.name, "type": "image/png", "size": len(upload.data), "content": memoryview(upload.data),
+        "last_modified": datetime.datetime.now(datetime.timezone.utc),
+    },)
+    panel.upload.set_trait("value", seven if isinstance(panel.upload.value, dict) else eight)
     assert "Pictures taken: 1, captions: 0, files refused: 0" in panel.report.value
 
 
