@@ -26,13 +26,14 @@ _HOME = {
     "decode": "core.latents",
     "white_noise": "core.latents",
     "StylePrior": "core.prior",
-    "make_scheduler": "core.sampling",
+    "make_scheduler": "core.schedulers",
     "generate": "core.sampling",
     "paint": "core.sampling",
     "TrainingSet": "training.examples",
     "finetune": "training.finetune",
     "image_grid": "figures.plots",
     "strip": "figures.plots",
+    "watch": "progress",
 }
 
 __all__ = sorted(_HOME)

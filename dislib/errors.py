@@ -1,6 +1,9 @@
 """What goes wrong in words: one error a reader can mend, one warning worth reading."""
 
 import operator
+import os
+
+from .escaping import for_terminal as printable
 
 
 class DislibError(ValueError):
@@ -53,14 +56,6 @@ def shorten(text, limit=60):
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
-def printable(text):
-    """`text` with all that is no visible character written as an escape, so that it stays one line on a terminal.
-
-    File names may hold line ends, colour codes and bytes that are not UTF-8.
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
-
-
 def check_text(text, name="prompt"):
     """Return `text`, or raise PromptError where it holds what was no UTF-8 (a shell's or JSON's lone surrogates)."""
     try:
@@ -80,6 +75,18 @@ def check_whole(value, name, *, least=1, most=None, error=DislibError):
         to = f" to {most}" if most is not None else ""
         raise error(f"{name} must be a whole number from {least}{to}, got {shorten(repr(value))}")
     return number
+
+
+def check_processes():
+    """Refuse what a launcher leaves in the environment if it is no number; accelerate would fail with a traceback."""
+    for name, least in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", -1), ("LOCAL_WORLD_SIZE", 1)):
+        value = os.environ.get(name)
+        try:
+            right = value is None or int(value) >= least
+        except ValueError:
+            right = False
+        if not right:
+            raise DislibError(f"the environment variable {name} is {shorten(repr(value))}; unset it, or start with torchrun")
 
 
 def check_words(given, **new):

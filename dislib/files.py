@@ -6,14 +6,24 @@ import hashlib
 import io
 import json
 import os
+import re
+import secrets
+import stat
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
+try:
+    import fcntl
+except ImportError:  # Windows, which removes no open file anyway
+    fcntl = None
+
 from .errors import DislibError, ModelError, OutputError, shorten
 
 CHECKSUMS = "CHECKSUMS.sha256"
+MOST_TEXT = 100_000_000  # bytes; no list, table or record that a person keeps is so long
+TRIES = 10  # at writing a file, each under a partial name of its own
 FORMAT = "1"  # of the arrays written here; readers of a later format can tell
 
 
@@ -26,7 +36,7 @@ def data_dir():
         ModelError: neither is there; the message says how to mend it.
     """
     named = os.environ.get("DISLIB_DATA")
-    folder = Path(named).expanduser() if named else Path(__file__).resolve().parent.parent / "data"
+    folder = user_path(named, ModelError) if named else Path(__file__).resolve().parent.parent / "data"
     if folder.is_dir():
         return folder
     if named:
@@ -53,30 +63,125 @@ def user_path(path, error=DislibError):
 def write_atomic(path, data):
     """Write `data` (bytes) to `path` whole or not at all.
 
-    The bytes go to `.NAME.partial` beside it, reach the disk, and are then renamed, so that a kill, a crash or
-    a full disk never leaves half a file under the final name.
+    The bytes go to a `.NAME.*.partial` of its own beside it, reach the disk, and are then renamed, so that a kill, a
+    crash or a full disk never leaves half a file under the final name, nor do two that write at once.
 
     Raises:
         OutputError: the folder cannot be written to or the disk is full; nothing is left behind.
     """
     path = Path(path)
-    partial = _partial(path)
-    try:
-        partial.unlink(missing_ok=True)  # left by a kill; or a link or a pipe, never to be written through
-        with open(partial, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    for left in reversed(range(TRIES)):
+        partial = _partial(path, secrets.token_hex(4))
+        try:
+            return _write(partial, path, data)
+        except (FileNotFoundError, FileExistsError, BlockingIOError) as error:  # swept as a stray, or the name is taken
+            if not left or not path.parent.is_dir():
+                raise OutputError(f"cannot write {path}: {_why(error)}") from error
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {_why(error)}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+
+
+def _write(partial, path, data):
+    with open(partial, "xb") as file:  # x: never through a link or a pipe that lies there
+        try:
+            _hold(file)
+        except BlockingIOError:
+            raise
+        except OSError:  # a disk that knows no locks: a sweep finds none there either, and leaves all as it is
+            pass
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        if fcntl:
+            os.replace(partial, path)
+    if not fcntl:  # Windows renames no open file
         os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {_why(error)}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
-def _partial(path):
-    return path.with_name(f".{path.name}.partial")
+def _hold(file):
+    """Show that somebody is at this file, until it is closed or its writer dies; BlockingIOError if somebody else is."""
+    if fcntl:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _partial(path, token="0" * 8):
+    return path.with_name(f".{path.name}.{token}.partial")
+
+
+def sweep_partials(folder, name=""):
+    """Remove what kills left half-written of the file `name`, or of all, in `folder`, but not what is being written."""
+    with contextlib.suppress(OSError):
+        for stray in Path(folder).iterdir():
+            ours = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.partial", stray.name)
+            if ours and name in ("", ours[1]):
+                with contextlib.suppress(OSError), open(stray, "rb", opener=_without_waiting) as file:
+                    _hold(file)
+                    stray.unlink()
+
+
+def _without_waiting(path, flags):
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+@contextlib.contextmanager
+def locked(path, *, seconds=30):
+    """Be alone with the file `path`, among all programs that ask so; its lock lies beside it as `.NAME.lock`.
+
+    Raises:
+        OutputError: another program keeps it for `seconds`, or no lock can be put there.
+    """
+    from filelock import FileLock, Timeout
+
+    path = Path(path)
+    try:
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=seconds):
+            yield
+    except Timeout as error:
+        raise OutputError(f"another program has been writing {path} for {seconds} s; end it, or wait") from error
+
+
+def read_text(path, *, most=MOST_TEXT):
+    """The UTF-8 text of a file, with or without a byte-order mark, as users and their editors leave it.
+
+    Raises:
+        OSError: it is missing, may not be read, is no regular file (a named pipe would be waited for for ever), or is
+            larger than `most` bytes.
+        UnicodeDecodeError: a ValueError.
+    """
+    return read_bytes(path, most=most).decode("utf-8-sig")
+
+
+def read_bytes(path, *, most=MOST_TEXT):
+    """The bytes of a regular file; see `read_text`."""
+    check_regular(path)
+    if os.path.getsize(path) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most // 10**6} MB", str(path))
+    return Path(path).read_bytes()
+
+
+def read_json(path):
+    """The value in a JSON file that a hand may have edited.
+
+    Raises:
+        OSError: see `read_text`.
+        ValueError: not UTF-8, not JSON, or brackets nested without end.
+    """
+    try:
+        return json.loads(read_text(path))
+    except RecursionError as error:
+        raise ValueError("its brackets are nested too deeply") from error
+
+
+def check_regular(path):
+    """Raise an OSError if `path`, or a file in the folder `path`, is a pipe, a socket or a device: reading may hang."""
+    found = [path] if not os.path.isdir(path) else (os.path.join(d, f) for d, _, files in os.walk(path) for f in files)
+    for file in found:
+        with contextlib.suppress(FileNotFoundError):  # a dangling link hangs nobody
+            if not stat.S_ISREG(mode := os.stat(file).st_mode) and not stat.S_ISDIR(mode):
+                raise OSError(errno.EINVAL, "it is not a regular file", str(file))
 
 
 def write_json(path, value):
@@ -190,6 +295,7 @@ def check_output_file(path, *, suffix):
         name = "prior" if path.name == suffix else path.name
         raise OutputError(f"the output {path} should end in {suffix}; call it {name}{suffix}")
     check_output_folder(path.parent)
+    sweep_partials(path.parent, path.name)
     _check_name(_partial(path), path)
     return path
 
@@ -201,7 +307,7 @@ def check_output_folder(path):
         OutputError: something on the way is a file, or the folder (or its nearest existing parent) refuses files.
     """
     path = folder = user_path(path, OutputError)
-    _check_name(path / ".generate.unfinished.json.partial", path)  # the longest name that is ever put there
+    _check_name(_partial(path / "generate.unfinished.json"), path)  # the longest name that is ever put there
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
     try:
@@ -233,6 +339,19 @@ def make_folder(path):
     return Path(path)
 
 
+def digest_of(*parts):
+    """64 hexadecimal digits of what something was made from: texts, numbers, lists of them, arrays and bytes.
+
+    Give what goes in (pixels, captions, weights as they lie in the file), never what was computed from it.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        part = part.tobytes() if hasattr(part, "tobytes") else part
+        part = part if isinstance(part, bytes) else repr(part).encode("utf-8", "backslashreplace")
+        digest.update(hashlib.sha256(part).digest())  # of one length each, so that no two lists of parts run together
+    return digest.hexdigest()
+
+
 def sha256(path):
     """The SHA-256 of a file as 64 hexadecimal digits."""
     digest = hashlib.sha256()
@@ -261,7 +380,7 @@ def check_checksums(data):
     """
     data, wrong = Path(data), []
     try:
-        lines = (data / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+        lines = read_text(data / CHECKSUMS).splitlines()
         pairs = [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1].lstrip("*")) for line in lines if line.strip()]
     except (OSError, IndexError, UnicodeDecodeError) as error:
         raise DislibError(f"cannot read the checksums in {data / CHECKSUMS}; get the course's data again") from error

@@ -3,21 +3,23 @@
 Only this module knows both pipelines and what a fine-tuning leaves behind.
 """
 
-import json
 import os
 import re
+from pathlib import Path
 
 import diffusers
-import torch
 import transformers
 from diffusers import StableDiffusionPipeline
 
-from .core.pipeline import SD15, TINY, from_pretrained
+from .core.pipeline import SD15, TINY, check_complete, check_device, check_fit, from_pretrained
 from .core.prediction import check_kind, kind_of
-from .device import pick_device, pick_dtype
+from .device import pick_dtype
 from .errors import ModelError, shorten
-from .files import data_dir, user_path
+from .files import check_regular, data_dir, read_json, user_path
+from .progress import stop_with_a_sentence
 from .training import result
+
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
 def load_pipeline(name=TINY, *, device=None, dtype=None, local_files_only=False, variant=None):
@@ -43,11 +45,12 @@ def load_pipeline(name=TINY, *, device=None, dtype=None, local_files_only=False,
     Raises:
         ModelError: no such folder, not a Stable Diffusion pipeline, not in the cache and no network, or only pickles.
     """
-    device = _device(device)
-    if tuned := _finetuned(name):
-        base = load_pipeline(tuned["model"], device=device, dtype=dtype, local_files_only=local_files_only,
-                             variant=variant)
-        return result.apply(base, _folder(name))
+    device = check_device(device)
+    stop_with_a_sentence()
+    tunings = []
+    while name != TINY and _finetuned(name):  # no folder takes that name away: ./tiny is a folder
+        tunings.append(_folder(name).resolve())
+        name = _base_of(tunings)
     source = _source(name)
     _quiet()
     try:
@@ -56,7 +59,9 @@ def load_pipeline(name=TINY, *, device=None, dtype=None, local_files_only=False,
         pipe = from_pretrained(
             StableDiffusionPipeline, source, dtype or pick_dtype(device), variant=variant, safety_checker=None,
             local_files_only=local_files_only, requires_safety_checker=False,
+            **_text_encoder(source, dtype or pick_dtype(device), variant),
         )
+        check_fit(pipe, source)
     except ModelError:
         raise
     except Exception as error:  # the libraries raise OSError, ValueError, KeyError, HTTP errors... for one cause each
@@ -64,20 +69,29 @@ def load_pipeline(name=TINY, *, device=None, dtype=None, local_files_only=False,
     _check_parts(pipe, name)
     pipe.set_progress_bar_config(disable=True)
     pipe.style_prior = None
-    return pipe.to(device)
+    pipe = pipe.to(device)
+    for folder in reversed(tunings):
+        pipe = result.apply(pipe, folder)
+    return pipe
+
+
+def _text_encoder(source, dtype, variant):
+    """The text encoder of a folder, which transformers fills with random numbers where its file lacks some.
+
+    Those of the hub are left to diffusers, which knows their variants, and come whole.
+    """
+    folder = Path(source) / "text_encoder"
+    if not folder.is_dir():
+        return {}
+    variant = variant if variant and any(folder.glob(f"*.{variant}.*")) else None
+    model, told = transformers.CLIPTextModel.from_pretrained(
+        folder, dtype=dtype, use_safetensors=True, variant=variant, local_files_only=True, output_loading_info=True,
+    )
+    check_complete(model, f"text_encoder in {source}", told["missing_keys"])
+    return {"text_encoder": model}
 
 
 # --- finding and explaining -----------------------------------------------------------------------------------
-
-
-def _device(name):
-    try:
-        device = torch.device(name or pick_device())
-        torch.zeros(1, device=device).item()  # which "meta" cannot
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        best = pick_device()
-        raise ModelError(f"the device {name!r} cannot be used here ({shorten(error)}); try {best!r}") from error
-    return device
 
 
 def _finetuned(name):
@@ -88,9 +102,19 @@ def _finetuned(name):
     record = result.read(folder)
     if record is None and any(folder.glob("checkpoint-*")):
         raise ModelError(f"the fine-tuning in {folder} has not finished; run the same command again to go on")
-    if record is not None and os.path.isdir(base := record["model"]) and os.path.samefile(base, folder):
-        raise ModelError(f"{folder / result.RECORD} names its own folder as the base model; write the base there")
     return record
+
+
+def _base_of(tunings):
+    """The base model that the last of these folders names, which must not be one of them."""
+    base, last = result.read(tunings[-1])["model"], tunings[-1]
+    if os.path.isdir(_folder(base)) and os.path.samefile(_folder(base), last):
+        raise ModelError(f"{last / result.RECORD} names its own folder as the base model; write the base there")
+    if any(os.path.isdir(_folder(base)) and os.path.samefile(_folder(base), folder) for folder in tunings):
+        raise ModelError(
+            f"{last / result.RECORD} names {base} as its base model, which was tuned from it in turn; write the base there"
+        )
+    return base
 
 
 def _folder(name):
@@ -117,13 +141,16 @@ def _source(name):
 
 def _pipeline_folder(folder):
     try:
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        index = read_json(folder / "model_index.json")
         index["_class_name"]
+        check_regular(folder)
     except FileNotFoundError as error:
         raise ModelError(f"{folder} is not a diffusers pipeline: it has no model_index.json") from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{folder / 'model_index.json'} cannot be read ({shorten(error)}); save it again") from error
     check_family(index, folder)
+    if missing := [part for part in PARTS if not (folder / part).is_dir()]:
+        raise ModelError(f"the pipeline in {folder} lacks {', '.join(missing)}; get or save it again")
     return str(folder)
 
 

@@ -1,4 +1,4 @@
-"""The picture on top of the README: the same prompts from one white latent, and from the noise of three styles."""
+"""The picture on top of the README: the same prompts from one white latent, and from it with a trace of three styles."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(*, folder: Path, out: Path = Path("docs/images"), seed: int = 1) -> Iter
     starts = {"white noise": {}}
     for style in STYLES:
         prior = StylePrior.from_images(pipe, data_dir() / "styles" / style / "train", n=50)
-        starts[f"the noise of {style}"] = {"prior": prior, "start": "leak"}
+        starts[f"a trace of {style}"] = {"prior": prior, "start": "leak"}
     made = [paint(pipe, PROMPTS, [seed], guidance=3.0, steps=20, **start) for start in starts.values()]
     rows = [[row[0] for row in columns] for columns in made]
     out.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,12 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def swift(where: torch.device) -> torch.autocast:
+    """Autocast to bfloat16 where the machine multiplies it faster than float32: on a GPU, or a CPU with AMX."""
+    native = where.type != "cpu" or torch.cpu._is_amx_tile_supported()
+    return torch.autocast(where.type, dtype=torch.bfloat16, enabled=native)
+
+
 def compiled(module: torch.nn.Module) -> torch.nn.Module:
     """The module as torch compiles it, with the same weights; itself where there is no compiler."""
     return torch.compile(module) if torch.cuda.is_available() or shutil.which("g++") else module

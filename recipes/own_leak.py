@@ -20,7 +20,8 @@ from dislib.core.gaussian import WHITE, Law, follow, own_leak, share_of, start_l
 from dislib.core.latents import encode
 from dislib.core.pipeline import image_size
 from dislib.core.prior import StylePrior, first_timestep
-from dislib.core.sampling import generate, make_scheduler
+from dislib.core.sampling import generate
+from dislib.core.schedulers import make_scheduler
 from dislib.core.stochastic import abars_of, generate_stochastic
 from dislib.evaluation.judge import image_features, load_judge
 from dislib.evaluation.metrics import fid

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Callable
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from dislib.world import Scene, paint, sample
 from dislib.world.canvas import Layer, blend, gradient, to_image
@@ -42,10 +42,12 @@ def doodle(index: int) -> np.ndarray:
         role: some() if rng.random() < 0.6 else back
         for role in ("body", "shade", "light", "dark", "glass", "wood", "leaf", "cream", "gold")
     }
-    width, layer = rng.uniform(1.5, 4.0), Layer()
+    width, layer = rng.uniform(2.5, 7.0), Layer()
     if rng.random() < 0.25:
-        for k in range(int(rng.integers(4, 20)), SIDE, int(rng.integers(10, 30))):
-            layer.line(np.array([(k, 0), (k, SIDE)]), some() if rng.random() < 0.1 else line, 1.2)
+        for k in range(int(rng.integers(4, 30)), SIDE, int(rng.integers(14, 44))):
+            mark = some() if rng.random() < 0.1 else line
+            layer.line(np.array([(k, 0), (k, SIDE)]), mark, rng.uniform(1.5, 3))
+            layer.line(np.array([(0, k), (SIDE, k)]), mark, rng.uniform(1.5, 3))
     if rng.random() < 0.6:
         draw_sky(layer, layout, ("day", "sunset", "night", "fog")[rng.integers(4)], line, width, blank=back)
     if rng.random() < 0.7:
@@ -53,14 +55,18 @@ def doodle(index: int) -> np.ndarray:
     outline = (lambda role, thing: line) if rng.random() < 0.9 else None
     draw_things(layer, layout, lambda role, thing: paints[role], outline, width, rng.uniform(0, 1))
     if rng.random() < 0.3:
-        top, mark = rng.uniform(10, 30), some()
+        top, mark = rng.uniform(10, 34), some()
         layer.fill(np.array([(0, 0), (SIDE, 0), (SIDE, top), (0, top)]), some())
-        layer.line(np.array([(8, top / 2), (rng.uniform(40, 120), top / 2)]), mark, 3)
+        layer.line(np.array([(8, top / 2), (rng.uniform(40, 120), top / 2)]), mark, rng.uniform(3, 7))
     under = gradient(back, some() if rng.random() < 0.3 else back)
     if rng.random() < 0.25:
-        screen = halftone(rng.uniform(0.15, 0.5), int(rng.integers(3, 6)) * 2)
+        screen = halftone(rng.uniform(0.15, 0.5), int(rng.integers(4, 20)) * 2)
         under = under * (1 - screen) + np.array(some()) * screen
     out = blend(under.astype(np.float32), layer)
+    if rng.random() < 0.25:  # light that spreads beyond the lines
+        colour, cover = layer.array()
+        halo = to_image(colour * cover).filter(ImageFilter.GaussianBlur(rng.uniform(3, 10)))
+        out = out + rng.uniform(0.3, 1.6) * np.asarray(halo, np.float32)
     return np.asarray(to_image(out))
 
 

@@ -21,7 +21,7 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from dislib.core.signal import calibrate_beta_end
 from dislib.world import Scene, caption, vocabulary
@@ -49,10 +49,13 @@ def build_text_encoder(tokenizer) -> CLIPTextModel:
     return CLIPTextModel(CLIPTextConfig(**text_settings(tokenizer, width=WIDTH, layers=2, heads=4)))
 
 
-def build_unet() -> UNet2DConditionModel:
+CHANNELS = (64, 96, 96)
+
+
+def build_unet(channels: tuple[int, ...] = CHANNELS) -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=16,
-        block_out_channels=(64, 96, 96),
+        block_out_channels=channels,
         layers_per_block=1,
         cross_attention_dim=WIDTH,
         attention_head_dim=4,
@@ -82,7 +85,7 @@ def latents(vae: AutoencoderKL, pictures: np.ndarray, path: Path) -> torch.Tenso
     for flip in (False, True):
         for start in range(0, len(pictures), 64):
             x = to_tensor(pictures[start : start + 64, :, ::-1] if flip else pictures[start : start + 64]).to(where)
-            with torch.autocast(where.type, dtype=torch.bfloat16):
+            with loop.swift(where):
                 out.append(vae.encode(x).latent_dist.mode().half().cpu())
             if start % 6400 == 0:
                 print(f"encoded {start} of {len(pictures)} pictures{' (mirrored)' * flip}", flush=True)
@@ -108,16 +111,16 @@ def fingerprint(vae: AutoencoderKL) -> str:
 class Model(torch.nn.Module):
     """U-Net and text encoder, so that one optimiser and one average hold both."""
 
-    def __init__(self, tokenizer):
+    def __init__(self, tokenizer, channels: tuple[int, ...] = CHANNELS):
         super().__init__()
-        self.unet, self.text = build_unet(), build_text_encoder(tokenizer)
+        self.unet, self.text = build_unet(channels), build_text_encoder(tokenizer)
 
 
 def loss(model: Model, scheduler: DDIMScheduler, z: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     """Epsilon loss with Min-SNR weights (Hang et al. 2023, gamma = 5)."""
     t = torch.randint(0, 1000, (len(z),), device=z.device)
     eps = torch.randn_like(z)
-    with torch.autocast(z.device.type, dtype=torch.bfloat16):
+    with loop.swift(z.device):
         guess = model.unet(scheduler.add_noise(z, eps, t), t, model.text(tokens)[0]).sample
     abar = scheduler.alphas_cumprod.to(z.device)[t]
     snr = abar / (1 - abar)
@@ -157,6 +160,18 @@ def samples(pipe: StableDiffusionPipeline, seeds: int = 6) -> list[torch.Tensor]
     return rows
 
 
+@torch.no_grad()
+def inherit(new: CLIPTextModel, old: CLIPTextModel, tokenizer, known) -> None:
+    """Take over a text encoder of another vocabulary: tokens keep their embeddings, new words begin at random."""
+    state, ids = old.state_dict(), known.get_vocab()
+    key = next(k for k in state if k.endswith("token_embedding.weight"))
+    rows = new.state_dict()[key].clone()
+    for token, i in tokenizer.get_vocab().items():
+        if token in ids:
+            rows[i] = state[key][ids[token]].to(rows)
+    new.load_state_dict(state | {key: rows})
+
+
 def run(
     *,
     steps: int = 9000,
@@ -168,21 +183,22 @@ def run(
 ) -> Iterator[dict]:
     """Train on cached latents; yields records and leaves a loadable pipeline and a sample sheet. Resumes by itself.
 
-    With ``warm`` (the data folder) it goes on from the shipped weights and keeps their schedule and scaling factor.
+    With ``warm`` (the data folder) it goes on from the shipped weights, and keeps their schedule and scaling factor
+    unless there is an autoencoder trained since.
     """
     where, cache = loop.device(), folder.parent / "cache"
-    shipped = warm / "tiny-sd" if warm else None
-    trained = shipped / "vae" if warm else folder.parent / "vae" / "vae"
+    shipped, trained = warm / "tiny-sd" if warm else None, folder.parent / "vae" / "vae"
+    kept = warm and not trained.exists()
+    trained = shipped / "vae" if kept else trained
     vae = AutoencoderKL.from_pretrained(trained, use_safetensors=True).to(where).eval()
     z = latents(vae, cached(picture, scenes, cache), cache / f"latents-{scenes}-{fingerprint(vae)}.npy")
-    if warm:
+    if kept:
         scale, scheduler = vae.config.scaling_factor, DDIMScheduler.from_pretrained(shipped / "scheduler")
     else:
         scale = 1 / float(z[0, :4000].float().std())
         vae.register_to_config(scaling_factor=scale)
-        scheduler = build_scheduler(
-            round(calibrate_beta_end(z[0, :4000].float() * scale, target=TARGET_READABILITY), 6)
-        )
+        natural = z[0, [i for i in range(min(scenes, 6000)) if scene(i).medium is None]].float()
+        scheduler = build_scheduler(round(calibrate_beta_end(natural * scale, target=TARGET_READABILITY), 6))
     print(f"scaling_factor {scale:.4f}  beta_end {scheduler.config.beta_end}", flush=True)
     words = vocabulary()
     tokenizer = build_tokenizer(words)
@@ -192,7 +208,8 @@ def run(
     if warm:
         unet = UNet2DConditionModel.from_pretrained(shipped / "unet", use_safetensors=True)
         text = CLIPTextModel.from_pretrained(shipped / "text_encoder", dtype=torch.float32, use_safetensors=True)
-        model.unet, model.text = unet.to(where).train(), text.to(where).train()
+        model.unet = unet.to(where).train()
+        inherit(model.text, text, tokenizer, CLIPTokenizer.from_pretrained(shipped / "tokenizer"))
 
     def step_loss(step: int) -> torch.Tensor:
         rng = np.random.default_rng([4, step])

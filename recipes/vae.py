@@ -20,17 +20,24 @@ from dislib.world import STYLES, paint
 from . import loop
 from .pictures import FRESH, HELD_OUT_PHOTOS, TRAINING_PHOTOS, cached, doodle, photographs, picture, scene
 
+CHANNELS = (24, 48, 96, 96)
 
-def build() -> AutoencoderKL:
+
+def build(channels: tuple[int, ...] = CHANNELS) -> AutoencoderKL:
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(24, 48, 96, 96),
+        block_out_channels=channels,
         layers_per_block=1,
         norm_num_groups=8,
         latent_channels=4,
         sample_size=128,
     )
+
+
+def part(folder: Path, name: str) -> Path:
+    """Where a part of a model lies: in the folder itself, or in the ``tiny-sd`` of the course's data."""
+    return folder / name if (folder / name).is_dir() else folder / "tiny-sd" / name
 
 
 def to_tensor(pictures: np.ndarray | list) -> torch.Tensor:
@@ -62,13 +69,13 @@ def batches(sources: list[np.ndarray], seed: int, count: int = 16, side: int = 6
 
 def loss(vae: AutoencoderKL, x: torch.Tensor) -> torch.Tensor:
     """Squared and absolute error, the error of the picture's slopes (for closed outlines), and a light KL term."""
-    with torch.autocast(x.device.type, dtype=torch.bfloat16):
+    with loop.swift(x.device):
         posterior = vae.encode(x).latent_dist
         y = vae.decode(posterior.sample()).sample
     y, error = y.float(), y.float() - x
     slopes = sum((error.diff(dim=d)).abs().mean() for d in (2, 3))
     kl = 0.5 * (posterior.mean.float() ** 2 + posterior.logvar.float().exp() - 1 - posterior.logvar.float()).mean()
-    return 4 * error.pow(2).mean() + 0.2 * error.abs().mean() + 0.2 * slopes + 2e-4 * kl
+    return 4 * error.pow(2).mean() + 0.2 * error.abs().mean() + 0.2 * slopes + 4e-4 * kl
 
 
 def checks() -> dict[str, torch.Tensor]:
@@ -111,19 +118,21 @@ def run(
     scenes: int = 20000,
     doodles: int = 4000,
     warm: Path | None = None,
+    whole: bool = False,
     folder: Path,
 ) -> Iterator[dict]:
     """Train the autoencoder; yields records with the PSNR of every kind in ``checks``. Resumes by itself.
 
     The last seventh of the steps sees whole pictures, not crops, so that the middle attention meets its real size.
     With ``warm`` (the data folder) it goes on from the shipped weights and trains the decoder alone: the latents, which
-    the U-Net and every prior were made for, stay what they are.
+    the U-Net and every prior were made for, stay what they are; with ``whole`` it trains all of it.
     """
     torch.manual_seed(0)
     vae, where = build().to(loop.device()), loop.device()
     if warm:
-        vae = AutoencoderKL.from_pretrained(warm / "tiny-sd" / "vae", use_safetensors=True).to(where)
-        vae.encoder.requires_grad_(False), vae.quant_conv.requires_grad_(False)
+        vae = AutoencoderKL.from_pretrained(part(warm, "vae"), use_safetensors=True).to(where)
+        if not whole:
+            vae.encoder.requires_grad_(False), vae.quant_conv.requires_grad_(False)
     photos, rng = photographs(TRAINING_PHOTOS), np.random.default_rng(5)
     crops = np.stack([photo_crop(photos[i % len(photos)], rng, 128) for i in range(2000)])
     sources = [*(cached(kind, n, folder.parent / "cache") for kind, n in ((picture, scenes), (doodle, doodles))), crops]

@@ -12,6 +12,7 @@ import pytest
 # Before any test imports a library: the hub is never asked, and logs stay out of the reports. Kernels inherit this.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the machine may be busy with other things
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -40,7 +40,7 @@ def test_an_unknown_benchmark_is_named():
         [sys.executable, "tools/bench", "speed"], check=False, cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 2
-    assert "no benchmark 'speed'; choose from import, generate, prior, " in done.stderr
+    assert "no benchmark 'speed'; choose from import, generate, busy, prior, " in done.stderr
 
 
 def test_costs_are_kept_notebook_by_notebook(tmp_path, monkeypatch):

@@ -207,6 +207,79 @@ def test_paint_the_latent_by_keyboard(open_notebook):
     assert page.get_by_role("alert").count() == 0
 
 
+def test_sliders_hammered_in_a_browser(open_notebook):
+    """Twice a second for ten seconds: grey while it draws, no error, and in the end the picture of the last value."""
+    page = open_notebook(LOAD, "panel = widgets.PaintTheLatent(pipe)\npanel", "print('errors:', panel.error)")
+    picture = page.locator("img.widget-image").nth(1)
+    picture.wait_for()
+    before = picture.evaluate(PIXELS)
+    slider = page.locator(".widget-slider", has_text="channel 0").get_by_role("slider")
+    slider.focus()
+    page.keyboard.press("ArrowLeft")
+    page.locator("img.dislib-stale").first.wait_for()
+    for k in range(20):
+        page.keyboard.press("ArrowLeft" if k % 3 else "ArrowRight")
+        page.wait_for_timeout(500)
+    wait_for_change(page, picture, before)
+    page.wait_for_function("() => !document.querySelector('img.dislib-stale')", timeout=STEPS)
+    assert page.get_by_role("alert").count() == 0
+    kept = picture.evaluate(PIXELS)
+    page.wait_for_timeout(3000)
+    assert picture.evaluate(PIXELS) == kept  # nothing older comes in afterwards
+
+
+def test_a_cell_that_runs_while_sliders_move(open_notebook):
+    """The callbacks of a widget run beside the cell: both use one model."""
+    paint = "made = [paint(pipe, ['a red house'], range(4))[0][0].tobytes() for _ in range(3)]\nprint('kinds:', len(set(made)))"
+    page = open_notebook(LOAD + "\nfrom dislib import paint", "widgets.PaintTheLatent(pipe)", paint)
+    picture = page.locator("img.widget-image").nth(1)
+    picture.wait_for()
+    slider = page.locator(".widget-slider", has_text="channel 0").get_by_role("slider")
+    slider.focus()
+    for _ in range(8):
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_timeout(250)
+    page.get_by_text("kinds: 1").first.wait_for()
+    page.wait_for_function("() => !document.querySelector('img.dislib-stale')", timeout=STEPS)
+    assert page.get_by_role("alert").count() == 0
+
+
+def test_the_game_keeps_its_shape_and_deals_one_round(open_notebook):
+    page = open_notebook(LOAD, "widgets.SameLatent(pipe, seeds=[0, 4, 6, 9])")
+    pictures = page.locator("img.widget-image")
+    pictures.last.wait_for()
+    buttons = page.locator(".dislib-tight .widget-toggle-button").locator("visible=true")
+    clipped = buttons.evaluate_all("all => all.filter(b => b.scrollWidth > b.clientWidth + 1).length")
+    assert buttons.count() == 12 * 4 and clipped == 0
+    places = lambda: pictures.evaluate_all("all => all.map(i => Math.round(i.getBoundingClientRect().top))")
+    before = places()
+    page.get_by_role("button", name="Reveal").press("Enter")
+    page.get_by_text("of 12 right").wait_for()
+    assert places() == before
+    seeds = page.get_by_label("Seeds")
+    new = page.get_by_role("button", name="New latents")
+    for _ in range(3):
+        new.click(force=True)
+    page.get_by_text("Which latent is behind").wait_for()
+    first = seeds.input_value()
+    page.wait_for_timeout(5000)
+    assert seeds.input_value() == first and first != "0, 4, 6, 9"
+
+
+def test_how_many_images_by_keyboard(open_notebook):
+    files = "list_images(folders['sketch']).files[:20]"
+    encoded = f"from dislib import encode\nz = encode(pipe, [load_image(file, 128) for file in {files}])"
+    page = open_notebook(LOAD + STYLES + encoded, "widgets.HowManyImages(pipe, z)")
+    picture = page.locator("img.widget-image").first
+    picture.wait_for()
+    before = picture.evaluate(PIXELS)
+    page.locator(".widget-slider", has_text="n pictures").get_by_role("slider").focus()
+    page.keyboard.press("End")
+    wait_for_change(page, picture, before)
+    page.get_by_text("From the prior of all 20 pictures, μ of 20 is 0.00").wait_for()
+    assert page.get_by_role("alert").count() == 0
+
+
 def test_same_latent_by_keyboard(open_notebook):
     page = open_notebook(LOAD, "widgets.SameLatent(pipe)")
     pictures = page.locator("img.widget-image")
@@ -270,11 +343,12 @@ def test_guidance_strip_by_keyboard(open_notebook):
     page = open_notebook(SHEETS + sheet, "widgets.GuidanceStrip(strip, weight=7)")
     pictures = page.locator("img.widget-image")
     pictures.last.wait_for()
-    assert pictures.count() == 3
-    before = pictures.last.evaluate(PIXELS)
+    assert pictures.count() == 4  # a picture of the style, then three methods
+    example, before = pictures.first.evaluate(PIXELS), pictures.last.evaluate(PIXELS)
     page.locator(".widget-slider", has_text="Guidance w").get_by_role("slider").focus()
     page.keyboard.press("End")
     wait_for_change(page, pictures.last, before)
+    assert pictures.first.evaluate(PIXELS) == example
     page.get_by_text("w = 20, sketch").wait_for()
     page.get_by_text("Diffusion in Style").wait_for()
     assert page.get_by_role("alert").count() == 0
@@ -296,6 +370,40 @@ def test_a_blind_vote_by_keyboard(open_notebook):
     assert page.locator("img.widget-image").locator("visible=true").count() == 2
     assert page.get_by_text("plain fine-tuning").count() == 1
     assert page.get_by_role("alert").count() == 0
+
+
+STORED_ALTS = "() => [...document.querySelectorAll('.jp-OutputArea img')].map(i => [i.alt, i.naturalWidth])"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("notebooks/0*.ipynb")), ids=lambda path: path.stem)
+def test_stored_pictures_have_their_alt_text_in_jupyterlab(lab, browser, path):
+    """As they are opened, not trusted and not run."""
+    notebook = nbformat.read(path, as_version=4)
+    told = [o["data"]["text/plain"] for c in notebook.cells if c.cell_type == "code" for o in c.outputs
+            if "<img" in o.get("data", {}).get("text/html", "")]  # fmt: skip
+    nbformat.write(notebook, lab.folder / path.name)
+    page = browser.new_page(viewport={"width": 1400, "height": 1300})
+    page.goto(f"{lab.address}/lab/workspaces/alt-{path.stem}/tree/{path.name}?token={lab.token}", timeout=STEPS)
+    page.wait_for_function(f"n => ({STORED_ALTS})().length >= n", arg=len(told), timeout=STEPS)
+    page.wait_for_function(f"() => ({STORED_ALTS})().every(([_, width]) => width > 0)", timeout=STEPS)
+    found = page.evaluate(STORED_ALTS)
+    page.close()
+    assert [" ".join(alt.split()) for alt, _ in found] == [" ".join(alt.split()) for alt in told]
+
+
+def test_a_figure_has_its_alt_text_when_it_is_drawn(open_notebook):
+    page = open_notebook("from dislib.figures.plots import bars\nbars({'a': 1.0}, alt='One bar, as high as \"1\"')")
+    page.locator(".jp-OutputArea img").first.wait_for()
+    assert page.locator(".jp-OutputArea img").first.get_attribute("alt") == 'One bar, as high as "1"'
+
+
+def test_a_bar_shows_the_time_left_and_goes(open_notebook):
+    loop = "for _ in watch(range(30), 30): time.sleep(0.3)\nprint('done')"
+    page = open_notebook(f"import time\nfrom dislib.progress import watch\n{loop}")
+    page.get_by_text(re.compile(r"\d+/30\s\[\d\d:\d\d<\d\d:\d\d")).first.wait_for()
+    page.locator(".jp-OutputArea-output", has_text="done").wait_for()
+    assert page.locator(".jp-OutputArea .widget-hbox").count() == 0
+    assert page.get_by_text("Error displaying widget").count() == 0
 
 
 def test_a_drawing_is_saved_and_uploaded(open_notebook, tmp_path):

@@ -19,7 +19,7 @@ from dislib.cli import doctor, gallery
 from dislib.cli import main as cli
 from dislib.core.latents import white_noise
 from dislib.core.prior import StylePrior
-from dislib.core.sampling import make_scheduler
+from dislib.core.schedulers import make_scheduler
 from dislib.loading import load_pipeline
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(diffusers|numpy)")
@@ -290,7 +290,7 @@ from dislib.cli import gallery, main as cli
 add, count = gallery.Gallery.add, iter(range(100))
 def killed(self, sample):
     if next(count) == 3:  # the fourth picture: half of it is on the disk under another name
-        self.path(3).with_name(".00003.png.partial").write_bytes(b"half")
+        self.path(3).with_name(".00003.png.0123abcd.partial").write_bytes(b"half")
         os.kill(os.getpid(), signal.SIGKILL)
     add(self, sample)
 gallery.Gallery.add = killed
@@ -298,11 +298,11 @@ cli.main(sys.argv[1:])
 """
 KILL_IN_PRIOR = """
 import os, signal, sys
-from pathlib import Path
+from dislib import progress
 from dislib.cli import main as cli
 def kill(things):
     return lambda done, total: os.kill(os.getpid(), signal.SIGKILL)
-cli._progress = kill
+progress.Bar = kill
 cli.main(sys.argv[1:])
 """
 KILL_BEFORE_RENAME = """
@@ -374,7 +374,7 @@ def test_interruption_and_lack_of_memory_are_told_in_a_line(monkeypatch, capsys)
     for error, code, words in [
         (KeyboardInterrupt(), 130, "interrupted; the same command goes on"),
         (MemoryError(), 1, "out of memory"),
-        (RuntimeError("CUDA out of memory. Tried to allocate"), 1, "smaller --batch-size"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), 1, "smaller --batch_size"),
     ]:
         monkeypatch.setattr(cli, "doctor", lambda _, error=error: (_ for _ in ()).throw(error))
         _refused(capsys, ["doctor"], words, code)

@@ -1,6 +1,7 @@
 """The figures of an evaluation: what they show, and what they refuse."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -103,7 +104,8 @@ def test_results_that_are_not_there_are_named():
 
 
 def test_the_sheet_of_kept_pictures(tmp_path):
-    (tmp_path / "settings.json").write_text('{"prompts": ["a house", "a boat"], "images_per_prompt": 4}')
+    plan = {"prompts": ["a house", "a boat"], "images_per_prompt": 4, "seed": 0, "batch_size": 4}
+    (tmp_path / "settings.json").write_text(json.dumps(plan))
     with pytest.raises(DislibError, match="kept no pictures"):
         curves.picture_sheet(tmp_path)
     for w, names in {"1": ("00000", "00004"), "1.5": ("00000", "00004"), "20": ("00000",)}.items():

@@ -19,11 +19,11 @@ from dislib import files
 from dislib.core import sampling
 from dislib.core.latents import white_noise
 from dislib.core.prior import StylePrior
-from dislib.core.sampling import generate, make_scheduler
-from dislib.errors import DislibError, OutputError, PromptError, SamplerError
-from dislib.evaluation import sweep as evaluation
+from dislib.core.sampling import generate
+from dislib.core.schedulers import make_scheduler
+from dislib.errors import DislibError, DislibWarning, OutputError, PromptError, SamplerError
 from dislib.evaluation.judge import clip_scores, image_features, load_judge
-from dislib.evaluation.sweep import read_sweep, sweep, sweep_pictures
+from dislib.evaluation.sweep import GUIDANCE, read_sweep, sweep, sweep_pictures
 from dislib.evaluation.sweep_folder import Plan
 from dislib.files import load_arrays, save_arrays
 
@@ -85,7 +85,7 @@ def same(a, b):
 
 
 def test_the_papers_protocol():
-    assert evaluation.GUIDANCE == (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20)
+    assert GUIDANCE == (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20)
     plan = Plan(tuple(map(str, range(200))), 4, 0, 16)
     assert len(plan) == 800 and sorted(i for b in plan.batches() for i in plan.rows(b)) == list(range(800))
 
@@ -183,7 +183,8 @@ def test_an_unfinished_sweep_is_spread_over_the_prompts():
 
 def test_more_pictures_and_more_weights_go_on_from_fewer(quick, judge, tmp_path):
     options = {**SHORT, "batch_size": 2}
-    assert len(list(sweep(shared_pipeline(), judge, PROMPTS, out=tmp_path / "a", n=3, **options))) == 4
+    with pytest.warns(DislibWarning, match="n = 3 becomes 4"):
+        assert len(list(sweep(shared_pipeline(), judge, PROMPTS, out=tmp_path / "a", n=3, **options))) == 4
     assert len(read_sweep(tmp_path / "a")[1.0].rows) == 4  # whole batches
     assert len(list(sweep(shared_pipeline(), judge, PROMPTS, out=tmp_path / "a", **options))) == 2
     assert (
@@ -204,7 +205,7 @@ def test_an_interrupted_sweep_goes_on_with_the_same_numbers(done, judge, tmp_pat
     assert next(run).done == 4
     run.close()
     (tmp_path / "features" / "w3").mkdir()
-    (tmp_path / "features" / "w3" / ".00000.safetensors.partial").write_bytes(b"half")
+    (tmp_path / "features" / "w3" / ".00000.safetensors.0123abcd.partial").write_bytes(b"half")
     assert [r.done for r in sweep(shared_pipeline(), judge, PROMPTS, out=tmp_path, **SHORT)] == [8, 10, 12]
     same(read_sweep(tmp_path), read_sweep(out))
     assert not list(tmp_path.glob("**/.*"))
@@ -221,7 +222,7 @@ SCRIPT = """
     def main():
         judge = load_judge({judge!r}, device="cpu")
         for record in sweep(build_pipeline(), judge, {prompts!r}, out={out!r}, **{options!r}):
-            print(record.guidance, record.batch, flush=True)
+            print(f"{{record.guidance}} {{record.batch}}\\n", end="", flush=True)
 """
 
 
@@ -374,7 +375,7 @@ def test_another_model_judge_prompt_list_or_prior_is_refused(done, judge, tmp_pa
         "fingerprint": (build_pipeline(seed=1), judge, PROMPTS, {}),
         "judge_fingerprint": (shared_pipeline(), other, PROMPTS, {}),
         "prompts": (shared_pipeline(), judge, [*PROMPTS[:2], "g"], {}),
-        'start "white", not "leak"; prior_sha256': (
+        'start "white", not "leak"; prior': (
             shared_pipeline(),
             judge,
             PROMPTS,

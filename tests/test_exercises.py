@@ -45,6 +45,9 @@ def test_prior_by_hand_right(mean, std):
     (LATENTS.mean(0), LATENTS.std(0, correction=0), "n - 1"),
     (LATENTS.mean(0), LATENTS.std(0) / 12**0.5, "standard error"),
     (LATENTS.median(0).values, LATENTS.std(0), "other values"),
+    (LATENTS.sum(0), LATENTS.std(0), "divide by the number"),
+    (LATENTS.std(0), LATENTS.mean(0), "changed places"),
+    (LATENTS[0], LATENTS.std(0), "one picture's"),
     (LATENTS.mean(0) / 0.18, LATENTS.std(0), "other values"),
     (LATENTS.mean(0), LATENTS.std(0) * 2, "other values"),
     ("mean", "std", "no array"),
@@ -60,8 +63,11 @@ def test_how_many_right(answer):
 
 
 @pytest.mark.parametrize("answer, message", [
-    ((20, 51), "square root"), ((100, 51), "0.05"), ((400, 100), "note the 2"), ((400, 5), "right"),
-    (("many", 3), "Two numbers"),
+    ((20, 51), "square root"), ((100, 51), "error of 10 %"), ((51, 400), "changed places"), ((0.0025, 51), "squared"),
+    ((399, 51), "still above the mark"), ((401, 51), "one picture fewer"), ((7, 51), "0.05"),
+    ((400, 100), "note the 2"), ((400, 50), "one more"), ((400, 101), "factor 2"), ((400, 201), "error of 5 %"),
+    ((400, 10), "square root"), ((400, 6), "leaves out the square"), ((400, 50.5), "still above"),
+    ((400, 52), "one picture fewer"),    ((400, 5), "0.10"), (("many", 3), "Two numbers"),
 ])
 def test_how_many_wrong(answer, message):
     verdict = check_how_many(*answer)
@@ -82,15 +88,25 @@ def test_band_right():
 
 @pytest.mark.parametrize("mine, message", [
     (banded(np.s_[:, :, :3]), "columns"),
-    (banded(np.s_[:3]), "all channels|below them"),
+    (banded(np.s_[:3]), "Those are *channels*"),
+    (banded(np.s_[:, -3:]), "*bottom* rows"),
+    (banded(np.s_[0, :3]), "Only the first channel"),
+    (torch.cat([LATENTS[0][:, :3], LATENTS[1][:, 3:]], dim=1), "other way round"),
     (banded(np.s_[:, :5]), "below them"),
     (LATENTS[1], "from top to bottom"),
-    (LATENTS[0], "not the other style's yet"),
+    (LATENTS[0], "unchanged"),
+    (LATENTS[5], "not the other style's yet"),
     (LATENTS[:2], "of shape"),
 ])
 def test_band_wrong(mine, message):
     verdict = check_band(mine, LATENTS[0], LATENTS[1], 3)
     assert verdict.state == "wrong" and any(part in verdict.text for part in message.split("|"))
+
+
+def test_a_band_of_as_many_rows_as_there_are_channels():
+    """`mine[:rows] = donor[:rows]` then replaces everything."""
+    verdict = check_band(banded(np.s_[:4]), LATENTS[0], LATENTS[1], 4)
+    assert verdict.state == "wrong" and "[:rows]" in verdict.text and "channels" in verdict.text
 
 
 def test_band_notices_that_the_prior_itself_was_changed():
@@ -113,8 +129,15 @@ def test_leak_right():
     (lambda m, s, n, u, abar: m + s * u, "paper's start"),
     (lambda m, s, n, u, abar: abar**0.5 * m + (1 - abar) ** 0.5 * u, "mean alone"),
     (lambda m, s, n, u, abar: abar**0.5 * (m + s * u) + (1 - abar) ** 0.5 * u, "must differ"),
+    (lambda m, s, n, u, abar: abar**0.5 * s * n + (1 - abar) ** 0.5 * u, "mean was left out"),
+    (lambda m, s, n, u, abar: abar**0.5 * (m + s**2 * n) + (1 - abar) ** 0.5 * u, "not its square"),
+    (lambda m, s, n, u, abar: m + s * n + u, "must be weighted"),
+    (lambda m, s, n, u, abar: abar.sqrt() * m, "write abar ** 0.5"),
+    (lambda m, s, n, u, abar: torch.sqrt(abar) * m, "takes tensors"),
+    (lambda m, s, n, u, abar: ... * m, "put something in the place"),
     (lambda m, s, n, u, abar: 3 * u, "Other values"),
     (lambda m, s, n, u, abar: m @ "x", "stopped with TypeError"),
+    (3.0, "function itself"),
 ])
 def test_leak_wrong(function, message):
     verdict = check_leak(function)

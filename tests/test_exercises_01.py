@@ -1,5 +1,7 @@
 """The checks of lesson 01 take right answers, by more than one way, and tell typical wrong ones what is wrong."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,11 +21,20 @@ def test_the_right_pairing(answer):
 
 @pytest.mark.parametrize("answer, words", [
     ([2, 0], "2 seeds for 3 pictures"), ([2, 0, 7], "no seed 7 here; the seeds are [0, 1, 2]"),
-    (["2", "0", "1"], "no seed '2'"), ([2, 1, 0], "1 of 3 are right; blind guessing gets 1"),
+    (["2", "0", "1"], "without quotation marks"), (5, "A list of 3 seeds"), ("201", "A list of 3 seeds"),
+    ([0, 1, 2], "in their order"), ([1, 2, 0], "other way round"), ([2, 1, 0], "1 of 3 are right; blind guessing gets 1"),
     ([2, 2, 1], "Seed 2 is named more than once")])
 def test_pairings_that_are_wrong(answer, words):
     verdict = check_pairing(answer, [2, 0, 1])
     assert verdict.state == "wrong" and words in str(verdict)
+
+
+def test_the_seeds_in_their_order_are_all_wrong_in_the_notebook(root):
+    """Typing 0 to 7 must not score by luck."""
+    text = (root / "notebooks" / "01_latent_statistics.ipynb").read_text(encoding="utf-8")
+    [line] = re.findall(r"truth = (np\.random\.default_rng.*?)\\n", text)
+    truth = eval(line, {"np": np, "len": len, "seeds": list(range(8))})
+    assert not any(truth == np.arange(8))
 
 
 def by_the_book(values):
@@ -68,7 +79,8 @@ def test_shares_that_are_wrong(function, words):
 
 
 @pytest.mark.parametrize("after, state, words", [
-    (flat(200), "wrong", "as light as before"), (flat(240), "wrong", "the other sign"),
+    (flat(200), "wrong", "the very same"), (flat(201), "wrong", "as light as before"),
+    (flat(215), "wrong", "the other sign"), (flat(250), "wrong", "with the wrong sign"),
     (flat(180), "wrong", "Push harder"), (flat(60), "right", "never said so")])
 def test_darker(after, state, words):
     verdict = check_darker(flat(200), after)
@@ -78,6 +90,6 @@ def test_darker(after, state, words):
 @pytest.mark.parametrize("verdict", [
     check_pairing(None, [0, 1]), check_pairing(..., [0, 1]), check_pairing([..., ...], [0, 1]),
     check_seed_share(lambda values: None), check_seed_share(lambda values: ...),
-    check_darker(flat(9), None), check_darker(flat(9), ...)])
+    check_darker(flat(9), None), check_darker(flat(9), ...), check_darker(flat(9), flat(9), [0, 0, 0, 0])])
 def test_what_is_not_answered_yet_is_open(verdict):
     assert verdict.state == "open"

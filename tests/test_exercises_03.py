@@ -35,7 +35,14 @@ def test_training_pair_right():
     "function, message",
     [
         (pair(right_z, lambda mean, std, u: u), "not normalised"),
-        (pair(right_z, lambda mean, std, u: std * u), "target is not eps"),
+        (pair(right_z, lambda mean, std, u: std * u), "lacks the mean"),
+        (pair(right_z, lambda mean, std, u: mean + std**2 * u), "not its square"),
+        (pair(right_z, lambda mean, std, u: mean + std**0.5 * u), "no root"),
+        (pair(right_z, lambda mean, std, u: 5 * u), "target is not eps"),
+        (lambda z, m, s, u, abar: (right_z(z, m, s, u, abar), z), "target is the picture"),
+        (lambda z, m, s, u, abar: (right_z(z, m, s, u, abar),) * 2, "target is z_t"),
+        (pair(lambda z, m, s, u, abar: abar**0.5 * z + (1 - abar) ** 0.5 * (m + s**2 * u), eps), "spread is squared"),
+        (lambda z, m, s, u, abar: abar.sqrt() * z, "write abar ** 0.5"),
         (pair(lambda z, m, s, u, abar: abar**0.5 * z + (1 - abar) ** 0.5 * u, eps), "noise is still white"),
         (pair(lambda z, m, s, u, abar: abar * z + (1 - abar) * (m + s * u), eps), "square roots"),
         (pair(lambda z, m, s, u, abar: (1 - abar) ** 0.5 * z + abar**0.5 * (m + s * u), eps), "changed places"),
@@ -53,9 +60,12 @@ def test_training_pair_wrong(function, message):
 def test_share_of_mean():
     check = lambda answer: check_share_of_mean(answer, 0.17, 0.985)
     assert check(1.155) and check("1.155")
+    assert check(1.15) and check(1.157) and check(1.16)
     assert check(...).state == check(None).state == "open"
     for answer, message in ((0.985, "the picture has"), (0.17, "the noise has"), (1, "paper's start"),
-                            (0.167, "the noise has"), (3, "both means"), ("x", "One number")):  # fmt: skip
+                            (0.167, "multiplied"), (3, "both means"), ("x", "One number"),
+                            (0.815, "b - a"), (0.155, "how much *more*"), (2, "neither in full"), ([1, 2], "One number"),
+                            (float("nan"), "not finite")):  # fmt: skip
         verdict = check(answer)
         assert verdict.state == "wrong" and message in verdict.text
 
@@ -80,6 +90,9 @@ def test_matched_right(function):
         (lambda m, s, n, u, abar: (abar**0.5 + (1 - abar) ** 0.5) * (m + s * u), "spreads too wide"),
         (lambda m, s, n, u, abar: abar * (m + s * n) + (1 - abar) * (m + s * u), "square roots"),
         (lambda m, s, n, u, abar: abar**0.5 * (m + s * n) + (1 - abar) ** 0.5 * s * u, "not in the noise yet"),
+        (lambda m, s, n, u, abar: abar**0.5 * (m + s**2 * n) + (1 - abar) ** 0.5 * (m + s**2 * u), "not its square"),
+        (lambda m, s, n, u, abar: 2 * m + s * n + s * u, "must be weighted"),
+        (lambda m, s, n, u, abar: m + abar**0.5 * s * n + (1 - abar) ** 0.5 * s * u, "add up to more than 1"),
         (lambda m, s, n, u, abar: n, "Other values"),
         (lambda m, s, n, u, abar: m @ "x", "stopped with TypeError"),
     ],

@@ -87,7 +87,7 @@ def test_captions_from_names_and_words_left_out(base, tmp_path):
 @pytest.mark.parametrize("mend, options, message", [
     (lambda f: (f / "metadata.jsonl").unlink(), {}, "metadata.jsonl"),
     (lambda f: (f / "metadata.jsonl").write_text('{"file_name": "000.png", "text": "a"}'), {},
-     "no line for 5 of 6 images: 001.png, 002.png"),
+     "no caption for 5 of 6 images: 001.png, 002.png"),
     (lambda f: None, {"caption": "names"}, "names of 6 images hold no words: 000.png"),
     (lambda f: None, {"n": 9}, "n is 9, but only 6 images are readable"),
     (lambda f: None, {"learning_rate": 0}, "learning_rate must be a number above 0"),

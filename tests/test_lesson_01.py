@@ -18,7 +18,6 @@ from dislib.lessons.lesson_01 import (
     claim_plain_starts_are_middling,
     claim_readable_leak,
     claim_seed_share,
-    claim_shuffled_is_chance,
 )
 
 SCENES = {  # prompt -> what it tells
@@ -51,10 +50,6 @@ def grid(paint):
 @pytest.mark.parametrize("measure", ["thumbnail", "colour"])
 def test_the_seed_decides_the_look(grid, measure):
     assert (claim := claim_seed_share(grid, measure=measure)), str(claim)
-
-
-def test_shuffled_pairs_are_at_chance(grid):
-    assert (claim := claim_shuffled_is_chance(grid)), str(claim)
 
 
 def test_a_picture_tells_its_seed(grid):

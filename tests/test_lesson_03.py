@@ -7,16 +7,17 @@ from dislib import TrainingSet, data_dir, finetune, load_pipeline, paint
 from dislib.core import gaussian
 from dislib.core.pipeline import pipeline_fingerprint, separate
 from dislib.core.prior import first_timestep
-from dislib.core.sampling import make_scheduler
+from dislib.core.schedulers import make_scheduler
+from dislib.evaluation.judge import load_judge
 from dislib.images.images import list_images, load_image
-from dislib.lessons.lesson_02 import claim_prompt_survives
+from dislib.lessons.lesson_02 import claim_prompt_survives, claim_things_are_told
 from dislib.lessons.lesson_03 import claim_colour_hangs_on_seed, claim_nearer_to_style, claim_own_leak
 from dislib.lessons.live import together
 from dislib.training.result import read
 from recipes.loras import LORAS
 
-PROMPTS = ["a red house in the meadow", "a blue car on the street", "a yellow boat on the sea"]
-SEEDS = [0, 1, 2]
+PROMPTS = ["a red house in the meadow", "a blue car on the street", "a yellow boat on the sea", "a pink cat in the snow"]
+SEEDS = [0, 1, 2, 3]
 SHIPPED = data_dir() / "finetuned"
 
 
@@ -88,14 +89,26 @@ def test_only_the_tuned_model_can_read_the_papers_start(heaps):
     assert (claim := claim_prompt_survives(heaps["style", "paper"], heaps["base", "paper"])), str(claim)
 
 
+def test_the_things_can_be_told_by_the_tuned_model_alone(heaps):
+    asked = [prompt for prompt in PROMPTS for _ in SEEDS]
+    ours, rival = flat(heaps["style", "paper"]), flat(heaps["base", "paper"])
+    assert (claim := claim_things_are_told(ours, asked, load_judge(), control=rival)), str(claim)
+
+
+def test_style_noise_brings_the_drawing_as_well(heaps, shown):
+    """A start alone can bring colours; this has no colour in it."""
+    claim = claim_nearer_to_style(flat(heaps["style", "matched"]), flat(heaps["white", "white"]), shown, look="drawing")
+    assert claim, str(claim)
+
+
 def test_the_method_has_a_leak_of_its_own_and_the_matched_start_has_none(pipe, sketches, prior):
     scheduler = make_scheduler(pipe)
     _, a, b = first_timestep(scheduler, 12)
     z_T = a * sketches.latents + b * prior.sample(range(50))
     paper, matched = (prior.start(range(100, 200), k, scheduler=scheduler) for k in ("paper", "matched"))
-    assert (claim := claim_own_leak(z_T, paper, prior.mean)), str(claim)
-    assert not claim_own_leak(z_T, matched, prior.mean)
-    assert claim.value == pytest.approx(a + b, abs=0.02)
+    assert (claim := claim_own_leak(z_T, paper, prior.mean, control=matched)), str(claim)
+    assert claim_own_leak(z_T, paper, prior.mean) and not claim_own_leak(z_T, matched, prior.mean)
+    assert claim.value == pytest.approx(a + b - 1, abs=0.03)
     assert gaussian.share_of(matched.mean(0), prior.mean) == pytest.approx(a + b, abs=0.02)
 
 

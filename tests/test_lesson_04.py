@@ -16,7 +16,15 @@ from dislib.evaluation.table import FLOOR, METRICS, TRAINING, read_results, stan
 from dislib.images.images import list_images, load_image
 from dislib.images.prompts import read_prompts
 from dislib.images.sheets import read_sheet
-from dislib.lessons.lesson_04 import shipped_pictures
+from dislib.lessons.lesson_04 import (
+    INTACT,
+    cases,
+    claim_clip_reads_the_prompt,
+    claim_copies,
+    claim_fid_sees,
+    claim_too_large,
+    shipped_pictures,
+)
 from dislib.training.result import read
 from recipes.sweeps import ALL, BALLOT_GUIDANCE, BATCH_SIZE, FEW, FULL, SHEETS, SHOWN, STYLES, SWEPT, VOTED
 
@@ -165,6 +173,36 @@ def test_nobody_follows_the_prompt_better_than_the_base(few, style):
         assert all(curve(few, style, name, "clip")[weight].low <= base.high for name in SWEPT)
 
 
+# --- the claims -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def spoilt():
+    return cases("sketch", "comic")
+
+
+def test_fid_sees_a_blur_and_not_that_pictures_are_copies(spoilt):
+    judge, reference = load_judge(), Reference.of("sketch", load_judge())
+    seen = {name: look(*pictures, judge)["pooled"] for name, pictures in spoilt.items()}
+    intact, copies = seen[INTACT], seen["copies of the training set"]
+    for name in ("blurred", "dimmed", "wrong style"):
+        assert (claim := claim_fid_sees(seen[name], intact, copies, reference.pooled, name=name)), str(claim)
+    assert not claim_fid_sees(seen["wrong content"], intact, copies, reference.pooled, name="wrong content")
+
+
+def test_the_clip_score_reads_the_prompt(spoilt):
+    turned = spoilt["wrong content"][1]
+    assert (claim := claim_clip_reads_the_prompt(*spoilt[INTACT], load_judge(), control=turned)), str(claim)
+    assert not claim_clip_reads_the_prompt(*spoilt["wrong content"], load_judge())
+
+
+@pytest.mark.parametrize("style", ["sketch", "comic"])
+def test_fid_of_few_pictures_is_too_large_and_kid_is_not(style):
+    reference = Reference.of(style, load_judge())
+    assert (claim := claim_too_large(reference)), str(claim)
+    assert not claim_too_large(reference, metric="kid", control="fid")
+
+
 # --- copies -------------------------------------------------------------------------------------------------------------
 
 
@@ -177,6 +215,7 @@ def test_a_tuned_model_keeps_layouts_of_its_training_images():
     prompts = read_prompts(data_dir() / "prompts" / "prompts.jsonl")[::4]
     made = [row[0] for row in paint(load_pipeline(tuned), prompts, [0], guidance=2, start="matched")]
     fresh = shipped_pictures("sketch")[0][:50]
+    assert (claim := claim_copies(made, fresh, train, held_out)), str(claim)
     leaning, honest = (copying(pictures, train, held_out) for pictures in (made, fresh))
     assert leaning.low > 0.6 and honest.low < 0.5 < honest.high
 

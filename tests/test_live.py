@@ -3,6 +3,7 @@
 import base64
 import copy
 import io
+import re
 
 import numpy as np
 import pytest
@@ -76,8 +77,8 @@ class Screen:
         return self
 
     def update(self, data, *, metadata, raw):
-        [kind] = metadata
-        self.shown.append((Image.open(io.BytesIO(base64.b64decode(data[kind]))), metadata[kind]["alt"]))
+        picture = re.search(r'src="data:image/\w+;base64,([^"]*)"', data["text/html"])[1]
+        self.shown.append((Image.open(io.BytesIO(base64.b64decode(picture))), data["text/plain"]))
 
 
 def test_a_film_fills_up_in_place(monkeypatch):

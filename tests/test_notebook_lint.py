@@ -3,6 +3,7 @@
 import base64
 import copy
 import json
+import re
 
 import nbformat
 import pytest
@@ -29,6 +30,13 @@ def picture(mimetype="image/png", size=100):
             "data": {mimetype: base64.b64encode(bytes(size)).decode() if "svg" not in mimetype else "<svg/>"}}
 
 
+def html(content):
+    return {"output_type": "display_data", "metadata": {}, "data": {"text/html": content, "text/plain": "<HTML>"}}
+
+
+DOT = "data:image/png;base64," + base64.b64encode(bytes(100)).decode()
+
+
 def good():
     """A small notebook that nobody can complain about. Cells: 0 title, 1 setup, 2 heading, 3 check, 4 picture."""
     stream = {"output_type": "stream", "name": "stdout", "text": "2\n"}
@@ -38,7 +46,7 @@ def good():
                       code(setup_cell("ada/course"), 1),
                       text("## Part\n\n```\n# no heading\n```\n### Smaller part"),
                       code("# NBVAL_CHECK_OUTPUT\nprint(1 + 1)", 2, stream),
-                      code("%matplotlib inline\n%time x = 5 % 3", 3, picture())]}
+                      code("%matplotlib inline\n%time x = 5 % 3", 3, html(f'<img alt="A red house" src="{DOT}">'))]}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -51,6 +59,16 @@ def test_notebook(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_cost_card_tells_the_last_measured_run(path):
     assert true_costs(json.loads(path.read_text(encoding="utf-8")), measured_cost(path)) == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_default_page_has_all_alt_texts(path, caplog):
+    nbconvert = pytest.importorskip("nbconvert")
+    page, _ = nbconvert.HTMLExporter().from_filename(str(path))
+    assert "Alternative text is missing" not in caplog.text
+    alts = re.findall(r'<img alt="([^"]*)"', page)
+    assert len(alts) >= 6 and all(len(alt.split()) >= 3 for alt in alts)
+    assert "No description has been provided" not in page
 
 
 def test_a_good_notebook_passes():
@@ -83,8 +101,8 @@ def metadata(**keys):
     return lambda notebook: notebook["metadata"].update(keys)
 
 
-def html(content):
-    return {"output_type": "display_data", "metadata": {}, "data": {"text/html": content, "text/plain": "<HTML>"}}
+def stream(text, name="stderr"):
+    return {"output_type": "stream", "name": name, "text": text}
 
 
 DATA = "data:image/png;base64," + base64.b64encode(bytes(200_000)).decode()
@@ -104,22 +122,22 @@ SPOILT = {
     "marker and tag that contradict": (replace(3, metadata={"tags": ["nbval-ignore-output"]}), "contradict"),
     "marker behind code": (then(4, "  # NBVAL_SKIP"), "not a marker nbval knows"),
     "tag with underscores": (replace(4, metadata={"tags": ["nbval_skip"]}), "unknown tag 'nbval_skip'"),
-    "shell": (then(4, "\n!ls"), "'!ls' outside the setup cell"),
-    "shell into a variable": (then(4, "\nfiles = !ls"), "'!ls' outside the setup cell"),
-    "shell inside a block": (then(4, "\nif x:\n    !ls"), "'!ls' outside the setup cell"),
-    "shell behind a magic": (then(4, "\n%time !ls"), "'!ls' outside the setup cell"),
-    "shell inside a cell magic": (replace(4, source="%%capture out\n!ls"), "'!ls' outside the setup cell"),
+    "shell": (then(4, "\n!ls"), "'!ls': a failure"),
+    "shell into a variable": (then(4, "\nfiles = !ls"), "'!ls': a failure"),
+    "shell inside a block": (then(4, "\nif x:\n    !ls"), "'!ls': a failure"),
+    "shell behind a magic": (then(4, "\n%time !ls"), "'!ls': a failure"),
+    "shell inside a cell magic": (replace(4, source="%%capture out\n!ls"), "'!ls': a failure"),
     "shell as a cell magic": (replace(4, source="%%bash\nls"), "magic '%bash'"),
-    "shell by its full name": (then(4, "\nget_ipython().system('ls')"), "'!ls' outside the setup cell"),
-    "shell by two marks": (then(4, "\n!!ls"), "'!ls' outside the setup cell"),
-    "shell from Python": (then(4, "\nos.system('ls')"), "outside the setup cell"),
+    "shell by its full name": (then(4, "\nget_ipython().system('ls')"), "'!ls': a failure"),
+    "shell by two marks": (then(4, "\n!!ls"), "'!ls': a failure"),
+    "shell from Python": (then(4, "\nos.system('ls')"), "a failure would pass unseen"),
     "help that is left": (then(4, "\nprint?"), "magic '%pinfo'"),
     "unknown magic in setup": (replace(1, source='REPO = "a/b"\n%pi install x'), "magic '%pi'"),
     "unknown magic": (then(4, "\n%matplotlip inline"), "magic '%matplotlip'"),
     "pip outside setup": (then(4, "\n%pip install x"), "magic '%pip'"),
     "code that does not parse": (then(4, "\nx ="), "does not parse"),
     "long cell": (then(4, "\nx = 1" * 11), "13 lines of code, at most 12"),
-    "long setup": (then(1, "\nx = 1"), "7 lines of code, at most 6"),
+    "long setup": (then(1, "\nx = 1"), "13 lines of code, at most 12"),
     "empty cell": (replace(4, source="# nothing"), "without code"),
     "no setup": (replace(1, source="x = 1"), "0 setup cells"),
     "two setups": (replace(4, source='REPO = "a/b"'), "2 setup cells"),
@@ -149,6 +167,12 @@ SPOILT = {
     "alt text that says nothing": (then(2, "\n![figure](a.png)"), "alt text 'figure'"),
     "HTML picture without alt text": (then(2, '\n<img src="a.png">'), "alt text ''"),
     "HTML picture in capitals": (then(2, '\n<IMG SRC="a.png" data-alt="one two three">'), "alt text ''"),
+    "stored picture without alt text": (replace(4, outputs=[html(f'<img src="{DOT}">')]), "without alt text of three"),
+    "stored picture with little of it": (replace(4, outputs=[html(f'<img alt="a b" src="{DOT}">')]), "without alt text"),
+    "stored picture that loses it": (replace(4, outputs=[picture()]), "a bare image/png, whose alt text gets lost"),
+    "bar of text": (replace(4, outputs=[stream("\r 40%|####      | 2/5 [00:01<00:02, 1.2it/s]")]), "a stored progress bar"),
+    "bar of a notebook": (replace(4, outputs=[{"output_type": "display_data", "metadata": {}, "data": {
+        "text/plain": "HBox(children=(FloatProgress(value=0.0), HTML(value='')))"}}]), "a stored progress bar"),
     "alt text with brackets": (then(2, "\n![[a]](a.png)"), "alt text '[a]'"),
     "heading without a blank": (then(2, "\n##Part"), "write the heading '##Part' as '## Title'"),
     "heading by underlining": (then(2, "\n\nPart\n----\n"), "as '## Title'"),
@@ -174,7 +198,7 @@ def test_lint_notices(spoil, complaint):
 
 def test_an_error_that_is_meant_may_be_stored():
     notebook = copy.deepcopy(good())
-    replace(4, outputs=[ERROR, picture()], metadata={"tags": ["raises-exception"]})(notebook)
+    replace(4, outputs=[ERROR], metadata={"tags": ["raises-exception"]})(notebook)
     assert lint(notebook) == []
 
 

@@ -1,8 +1,10 @@
 """Figures: sharp, small, readable on a dark page, and shown once in a notebook."""
 
 import base64
+import html
 import importlib
 import io
+import re
 import subprocess
 import sys
 
@@ -124,19 +126,24 @@ def test_too_large_a_figure_loses_colours_then_size():
     assert Image.open(io.BytesIO(small)).width < Image.open(io.BytesIO(full)).width
 
 
+def jpeg_of(fig, **options):
+    """The JPEG that a notebook is shown."""
+    data, metadata = plots.shown(fig, **options)
+    assert set(data) == {"text/html", "text/plain"} and metadata == {}
+    return base64.b64decode(re.search(r'src="data:image/jpeg;base64,([^"]*)"', data["text/html"])[1])
+
+
 def test_a_notebook_shows_many_pictures_in_full_colour_and_size():
     photos = [picture(k, size=6).resize((100, 100), Image.Resampling.BICUBIC) for k in range(25)]  # smooth, as photos
     fig = plots.image_grid(photos, rows=5)
-    data, metadata = plots.shown(fig)
-    assert set(data) == {"image/jpeg", "text/plain"} and metadata == {"image/jpeg": {"alt": fig.alt}}
-    exact, seen = pixels(fig, limit=10**9), np.asarray(Image.open(io.BytesIO(base64.b64decode(data["image/jpeg"]))))
+    exact, seen = pixels(fig, limit=10**9), np.asarray(Image.open(io.BytesIO(jpeg_of(fig))))
     assert exact.shape == seen.shape and np.abs(exact - 1.0 * seen).mean() < 4
 
 
 @pytest.mark.parametrize("limit", [100_000, 10_000])
 def test_even_the_hardest_picture_is_small_in_a_notebook(limit):
     fig = plots.image_grid([[picture(8 * r + c, size=100) for c in range(8)] for r in range(8)])
-    jpeg = base64.b64decode(plots.shown(fig, limit=limit)[0]["image/jpeg"])
+    jpeg = jpeg_of(fig, limit=limit)
     assert len(jpeg) <= limit and Image.open(io.BytesIO(jpeg)).width ** 2 > limit / 2
 
 
@@ -187,8 +194,16 @@ def test_a_notebook_shows_the_figure_once_with_its_alternative():
         display.display_pub.publish = publish
     assert data == {} and len(shown) == 1
     _, message = shown[0]
-    assert message["metadata"]["image/png"]["alt"] == FIGURES["mu"].alt
-    assert message["data"]["image/png"].startswith("iVBOR")  # PNG in base64
+    assert set(message["data"]) == {"text/html", "text/plain"}
+    found = re.fullmatch(r'<img alt="([^"]*)" src="data:image/png;base64,([A-Za-z0-9+/=]*)">', message["data"]["text/html"])
+    assert html.unescape(found[1]) == FIGURES["mu"].alt == message["data"]["text/plain"]
+    assert found[2].startswith("iVBOR")  # PNG in base64
+
+
+def test_no_alt_text_breaks_out_of_its_place():
+    figure = plots.bars({"a": 1.0}, alt='the "a" <b> & \'c\'')
+    page = plots.shown(figure)[0]["text/html"]
+    assert page.startswith("<img alt=\"the &quot;a&quot; &lt;b&gt; &amp; &#x27;c&#x27;\" src=")
 
 
 def test_nothing_is_drawn_through_pyplot():

@@ -10,7 +10,8 @@ from helpers import build_pipeline, oracle_pipeline
 from dislib.core.gaussian import Law, ideal_eps, noisy, start_law
 from dislib.core.prediction import check_kind, eps_of, velocity, x0_of
 from dislib.core.prior import StylePrior, first_timestep
-from dislib.core.sampling import SCHEDULERS, generate, make_scheduler
+from dislib.core.sampling import generate
+from dislib.core.schedulers import SCHEDULERS, make_scheduler
 from dislib.core.stochastic import generate_stochastic
 from dislib.errors import ModelError
 from dislib.training.examples import TrainingSet

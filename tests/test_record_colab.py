@@ -20,6 +20,7 @@ def test_a_green_run_in_words():
         "Last green run with Colab's libraries (`make test-colab`): 5 August 2026, 1,002 tests passed, 3 skipped,"
         " with Python 3.11.7, torch 2.13.0."
     )
+    assert "3 skipped, 5 notebooks among them, with Python" in summary(report(), VERSIONS, 5)
 
 
 @pytest.mark.parametrize("numbers", [{"failures": 1}, {"errors": 1}, {"tests": 3}, {"tests": 0, "skipped": 0}])

@@ -11,7 +11,8 @@ from helpers import build_pipeline, oracle_pipeline, shared_pipeline
 
 from dislib.core.latents import white_noise
 from dislib.core.prior import StylePrior, first_timestep
-from dislib.core.sampling import SCHEDULERS, STOCHASTIC, generate, latent_scale, make_scheduler, paint, truncated_part
+from dislib.core.sampling import generate, paint, truncated_part
+from dislib.core.schedulers import SCHEDULERS, STOCHASTIC, latent_scale, make_scheduler
 from dislib.errors import DislibError, DislibWarning, PriorError, PromptError, SamplerError
 
 # diffusers' schedulers speak to numpy in its old ways; harmless, and thousands of lines.
@@ -328,3 +329,26 @@ def test_long_prompts_are_said_to_be_truncated():
 def test_a_negative_prompt_without_guidance_is_said_to_do_nothing():
     with pytest.warns(DislibWarning, match="no effect at guidance 1"):
         generate(shared_pipeline(), ["a"], [0], guidance=1, negative="b")
+
+
+def test_a_scheduler_is_lent_to_one_caller_of_a_pipeline_and_copies_do_not_wait():
+    import copy
+    import threading
+
+    from dislib.core.sampling import scheduler_of
+
+    pipe = build_pipeline()
+    own, twin, seen = pipe.scheduler, copy.copy(pipe), []
+    mine, theirs = copy.deepcopy(own), copy.deepcopy(own)
+
+    def other(which):
+        with scheduler_of(which, theirs):
+            seen.append(which.scheduler)
+
+    with scheduler_of(pipe, mine):
+        waiting, beside = (threading.Thread(target=other, args=(which,)) for which in (pipe, twin))
+        waiting.start(), beside.start()
+        beside.join(10)
+        assert len(seen) == 1 and seen[0] is theirs and pipe.scheduler is mine and waiting.is_alive()
+    waiting.join(10)
+    assert len(seen) == 2 and pipe.scheduler is own and twin.scheduler is own

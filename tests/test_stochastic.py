@@ -6,7 +6,8 @@ from helpers import oracle_pipeline, schedule, shared_pipeline
 
 from dislib.core.gaussian import Law, follow, ideal_eps, start_law
 from dislib.core.prior import StylePrior
-from dislib.core.sampling import generate, make_scheduler
+from dislib.core.sampling import generate
+from dislib.core.schedulers import make_scheduler
 from dislib.core.stochastic import abars_of, fresh_noise, generate_stochastic, stochastic_step
 from dislib.errors import PriorError, SamplerError
 

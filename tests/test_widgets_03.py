@@ -197,7 +197,7 @@ def test_a_slider_paints_one_picture_and_a_new_prompt_all(monkeypatch):
         style_mixer, "paint", lambda pipe, prompt, seed, priors, kind: painted.append(len(priors))
         or kept(pipe, prompt, seed, priors, kind)
     )  # fmt: skip
-    panel.of_mean["grey"].value = 0.5
+    panel.of_mean["grey"].value = 0.25
     panel.prompt_box.value = "c"
     panel.seed_box.value = 9
     panel.start.value = "paper"

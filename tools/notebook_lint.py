@@ -19,8 +19,7 @@ MARKERS = {"NBVAL_IGNORE_OUTPUT", "NBVAL_CHECK_OUTPUT", "NBVAL_RAISES_EXCEPTION"
 TAGS = {marker.lower().replace("_", "-") for marker in MARKERS} | {"raises-exception"}
 ALMOST = r"#+\s*\w*(IGNORE_OUTPUT|CHECK_OUTPUT|RAISES_EXCEPTION|SKIP)\b"  # a marker, or what was meant as one
 MAGICS = {"capture", "config", "matplotlib", "time", "timeit"}
-MAGICS_OF_SETUP = {"pip"}
-CODE_LINES, SETUP_LINES = 12, 6
+CODE_LINES, SETUP_LINES = 12, 12
 PICTURE_BYTES, NOTEBOOK_BYTES = 150_000, 2_000_000
 NOT_COMPARED = {"image/png", "image/jpeg", "application/vnd.jupyter.widget-view+json"}  # by nbval
 COST_COLUMNS = ["scale", "time", "memory", "download"]
@@ -132,16 +131,15 @@ def no_shell_known_magics(notebook):
     """A failing `!command` and an unknown magic raise no error, so nbval passes them."""
     problems = []
     for i, cell in code_cells(notebook):
-        setup = is_setup(cell)
         try:
             calls = list(ipython_calls(source(cell)))
         except SyntaxError as error:
             problems.append(f"cell {i}: does not parse: {error.msg}")
             continue
         for kind, name in calls:
-            if kind == "system" and not setup:
-                problems.append(f"cell {i}: '!{name}' outside the setup cell; a failure would pass unseen")
-            if kind == "magic" and name not in MAGICS | (MAGICS_OF_SETUP if setup else set()):
+            if kind == "system":
+                problems.append(f"cell {i}: '!{name}': a failure would pass unseen")
+            if kind == "magic" and name not in MAGICS:
                 problems.append(f"cell {i}: magic '%{name}' is not among {', '.join(sorted(MAGICS))}")
     return problems
 
@@ -210,6 +208,18 @@ def good_outputs(notebook):
     return problems
 
 
+def no_dead_bars(notebook):
+    """A progress bar of the past is no result; kept as a widget, it shows as an error on a page without a kernel."""
+    bar = re.compile(r"\d+%\|.*\|\s*\d+/\d+ \[|(HBox|FloatProgress|IntProgress)\((children=|value=)")
+    problems = []
+    for i, cell in code_cells(notebook):
+        texts = ["".join(output.get("text", "")) for output in cell["outputs"]]
+        texts += ["".join(output.get("data", {}).get("text/plain", "")) for output in cell["outputs"]]
+        if any(bar.search(text) for text in texts):
+            problems.append(f"cell {i}: a stored progress bar; use dislib.progress.watch, and run it by 'make course'")
+    return problems
+
+
 def sizes(notebook):
     """Pictures and notebooks that GitHub shows and a slow line carries."""
     problems = []
@@ -234,6 +244,18 @@ def alt_text(notebook):
             alts.append(found[2] if found else "")
         problems += [f"cell {i}: alt text {alt!r} does not describe the picture"
                      for alt in alts if len(alt.split()) < 3]
+    return problems
+
+
+def stored_alt_text(notebook):
+    """The pictures that cells have drawn are described too, in a form that pages and JupyterLab hand on."""
+    problems = [f"cell {i}: a bare {mimetype}, whose alt text gets lost; draw it with dislib.plots"
+                for i, mimetype, _ in outputs(notebook) if mimetype in ("image/png", "image/jpeg", "image/webp")]
+    for i, mimetype, content in outputs(notebook):
+        for tag in re.findall(r"<img\b[^>]*>", content) if mimetype == "text/html" else ():
+            found = re.search(r'\salt="([^"]*)"', tag)
+            if len((found[1] if found else "").split()) < 3:
+                problems.append(f"cell {i}: a stored picture without alt text of three words at least")
     return problems
 
 
@@ -315,7 +337,7 @@ def measured_cost(path):
 
 
 RULES = (exact_markers, no_shell_known_magics, short_cells, setup_first, kernel_and_metadata, outputs_stored,
-         good_outputs, sizes, alt_text, headings_in_order, title_and_cost_card)
+         good_outputs, no_dead_bars, sizes, alt_text, stored_alt_text, headings_in_order, title_and_cost_card)
 
 
 def lint(notebook):

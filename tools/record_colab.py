@@ -14,16 +14,19 @@ from datetime import datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
-LIBRARIES = "torch diffusers transformers accelerate peft huggingface_hub numpy pillow matplotlib ipywidgets ipykernel"
+LIBRARIES = (
+    "torch diffusers transformers accelerate peft torchao huggingface_hub numpy pillow matplotlib ipywidgets ipykernel"
+)
 BEGIN, END = "<!-- written by `make test-colab RECORD=yes` -->", "<!-- end -->"
 
 
-def summary(report, versions):
+def summary(report, versions, notebooks=0):
     """One paragraph about a run.
 
     Args:
         report: pytest's JUnit XML as text.
         versions: dict of library names and versions, in the order in which they are told.
+        notebooks: how many were run.
 
     Raises:
         ValueError: the run was not green, or no test passed.
@@ -37,7 +40,7 @@ def summary(report, versions):
     names = ", ".join(f"{name} {version}" for name, version in versions.items())
     return (
         f"Last green run with Colab's libraries (`make test-colab`): {day.day} {day:%B %Y}, {passed:,} tests passed,"
-        f" {skipped} skipped, with {names}."
+        f" {skipped} skipped, {f'{notebooks} notebooks among them, ' * bool(notebooks)}with {names}."
     )
 
 
@@ -55,15 +58,18 @@ def replace(text, paragraph):
 
 def installed():
     """Python and the libraries of this environment, public versions (2.13.0, not 2.13.0+cpu)."""
-    versions = {name: importlib.metadata.version(name).partition("+")[0] for name in LIBRARIES.split()}
+    there = {d.metadata["Name"].replace("-", "_") for d in importlib.metadata.distributions()}
+    names = [name for name in LIBRARIES.split() if name in there]
+    versions = {name: importlib.metadata.version(name).partition("+")[0] for name in names}
     return {"Python": platform.python_version(), **versions}
 
 
-def main(report, readme):
+def main(report, readme, notebooks=0):
     readme = Path(readme)
     try:
         text = replace(
-            readme.read_text(encoding="utf-8"), summary(Path(report).read_text(encoding="utf-8"), installed())
+            readme.read_text(encoding="utf-8"),
+            summary(Path(report).read_text(encoding="utf-8"), installed(), int(notebooks)),
         )
     except ValueError as error:
         return str(error)

@@ -24,8 +24,10 @@ def checks(model="tiny"):
     for name in LIBRARIES:
         yield _ask(name, _library, name)
     yield _ask("torchvision", _torchvision)
+    yield _ask("LoRA", _lora)
     yield _ask("dislib", _dislib)
     yield _ask("device", _device)
+    yield _ask("load", _load)
     yield _ask("memory", _memory)
     if model == "tiny":
         yield _ask("model files", _model_files)
@@ -42,8 +44,8 @@ def _ask(question, check, *arguments):
 
 
 def _python():
-    if sys.version_info < (3, 10):
-        raise DislibError(f"{platform.python_version()} is too old; the course needs 3.10 or newer")
+    if sys.version_info < (3, 11):
+        raise DislibError(f"{platform.python_version()} is too old; the course needs 3.11 or newer")
     return f"{platform.python_version()} on {platform.system()} {platform.machine()}"
 
 
@@ -82,6 +84,35 @@ def _torchvision():
             f"does not fit this torch and breaks diffusers ({shorten(error)}); python -m pip uninstall torchvision"
         ) from error
     return metadata.version("torchvision")
+
+
+def _lora():
+    """Put one on the smallest of layers: peft may be installed, and refuse."""
+    import torch
+    from peft import LoraConfig, inject_adapter_in_model
+
+    from ..training.lora_support import refused_torchao, torchao_put_aside
+
+    with torchao_put_aside():
+        inject_adapter_in_model(LoraConfig(r=1, target_modules=["0"]), torch.nn.Sequential(torch.nn.Linear(2, 2)))
+    if old := refused_torchao():
+        return (
+            f"works in this course, which leaves out torchao {old}; peft by itself refuses it"
+            " (python -m pip uninstall torchao)"
+        )
+    return "works"
+
+
+def _load():
+    """Other programs' work is no failure, but it explains slowness."""
+    try:
+        load, cores = os.getloadavg()[0], os.cpu_count()
+    except (OSError, AttributeError):  # Windows
+        return "cannot be measured on this system"
+    how = "" if os.environ.get("OMP_WAIT_POLICY") else "; set OMP_WAIT_POLICY=PASSIVE, or torch's threads get in the way"
+    if load > 0.75 * cores:
+        return f"{load:.1f} programs at work on {cores} cores: times will be long; close some{how}"
+    return f"{load:.1f} programs at work on {cores} cores"
 
 
 def _dislib():

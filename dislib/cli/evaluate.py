@@ -1,12 +1,13 @@
 """`python -m dislib evaluate`: sweep the guidance weight and measure, or measure pictures made elsewhere."""
 
-import json
+import argparse
+import math
 import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import DislibError, PromptError, shorten
+from ..errors import DislibError, PromptError, printable, shorten
 
 CLIP = "openai/clip-vit-large-patch14"  # of real runs
 SHEET = 2_000_000  # bytes of the sheet of pictures: a file to look at, not a cell of a notebook
@@ -15,8 +16,14 @@ TABLE = {"kid": "KID", "fid": "FID", "nfid": "nFID", "mmd": "MMD", "clip": "CLIP
 
 def add_command(commands):
     """Add `evaluate` to the command line's parser."""
-    command = commands.add_parser("evaluate", help="CLIP score, FID, KID and MMD along guidance weights, with bands")
-    command.set_defaults(run=run)
+    parser = commands.add_parser(
+        "evaluate",
+        help="CLIP score, FID, KID and MMD along guidance weights, with bands",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n  python -m dislib evaluate --model TUNED --style comic --guidance 1,3,7.5 --n 200 --out results",
+    )
+    parser.set_defaults(run=run)
+    command = parser.add_argument_group("what is measured")
     what = command.add_mutually_exclusive_group()
     what.add_argument("--model", default="tiny", help="tiny (default), a hub id, a pipeline or a fine-tuned folder")
     what.add_argument("--images", metavar="DIR", help="measure these pictures instead, in step with the prompts")
@@ -40,6 +47,7 @@ def add_command(commands):
     )
     command.add_argument("--images_per_prompt", type=int, default=4, metavar="K", help="default 4")
     command.add_argument("--n", type=int, help="pictures a point, if fewer than all; a larger n later goes on from it")
+    command = parser.add_argument_group("how it is sampled")
     command.add_argument(
         "--start", choices=("white", "paper", "matched", "leak"), help="default: paper with a prior, else white"
     )
@@ -50,7 +58,8 @@ def add_command(commands):
     command.add_argument("--seed", type=int, default=0, help="of the first picture; the next has the next (default 0)")
     command.add_argument("--steps", type=int, default=12, help="default 12")
     command.add_argument("--scheduler", default="dpm", metavar="NAME", help="a deterministic sampler (default dpm)")
-    command.add_argument("--batch-size", "--batch_size", type=int, default=16, metavar="B", help="default 16")
+    command.add_argument("--batch_size", type=int, default=16, metavar="B", help="default 16")
+    command = parser.add_argument_group("what is kept, who judges, and where")
     command.add_argument("--out", required=True, metavar="DIR", help="features, results.csv and plots; goes on there")
     command.add_argument("--method", help="its name in the table; default the name of --out")
     command.add_argument(
@@ -75,23 +84,26 @@ def add_command(commands):
 
 def run(arguments):
     """Sweep or look, then write the table and the plots."""
+    from ..core.sampling import tell_truncated
     from ..device import is_main
     from ..evaluation.measure import floors, measure
     from ..evaluation.reference import Reference
     from ..evaluation.sweep import read_sweep
-    from ..evaluation.table import write_results
+    from ..evaluation.sweep_folder import SETTINGS
+    from ..evaluation.table import check_results_place, write_results
     from ..files import check_output_folder
+    from ..progress import watch
 
     out, begun = check_output_folder(arguments.out), time.monotonic()
     _check_folders(arguments, out)
+    check_results_place(out, begun=(out / SETTINGS).exists())
     prompts = read_prompt_list(arguments.prompts, offline=arguments.offline)
     work = (_of_images if arguments.images else _of_model)(arguments, prompts)
+    tell_truncated(work.judge.processor, prompts, "prompts for the judge")
     base = _check_base(arguments, work)
     references = [Reference.of(style, work.judge, features=work.features) for style in arguments.style]
-    report = _Report()
-    for record in work.sweep:
-        if is_main():
-            report(record)
+    for _ in watch(work.sweep, unit="pictures", quiet=not is_main()):
+        pass
     if not is_main():
         return 0
     points = read_sweep(out, guidance=work.sweep.guidance, n=arguments.n)
@@ -256,18 +268,30 @@ def _of_images(arguments, prompts):
 
 def _read_record(folder):
     """`generate.json` of pictures that this course's `generate` made, else nothing."""
+    from ..files import read_json
+
     path = Path(folder) / "generate.json"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = read_json(path)
+    except FileNotFoundError:
         return {}
+    except (OSError, ValueError) as error:
+        told = f"{path} cannot be read ({shorten(error)}); mend it, or move it away if the pictures are not of it"
+        raise DislibError(told) from error
     images = record.get("images", []) if isinstance(record, dict) else None
     whole = isinstance(images, list) and all(
         isinstance(row, dict) and all(isinstance(row.get(key), str) for key in ("file", "prompt")) for row in images
     )
-    if not whole or not isinstance(record.get("guidance", 1.0), (int, float)):
+    if not whole or not _is_weight(record.get("guidance", 1.0)):
         raise DislibError(f"{path} is not as `generate` wrote it; mend it, or move it away if the pictures are not of it")
     return record
+
+
+def _is_weight(value):
+    try:
+        return not isinstance(value, (bool, str)) and 1 <= float(value) < math.inf
+    except (TypeError, OverflowError):
+        return False
 
 
 def _check_told(record, files, prompts):
@@ -329,41 +353,22 @@ def _print(rows, styles):
     for style in styles:
         mine = [row for row in rows if row.style == style]
         metrics = [metric for metric in TABLE if any(row.metric == metric for row in mine)]
-        print(f"{style}\n{'':>16}" + "".join(f"{TABLE[metric]:>26}" for metric in metrics))
+        lines = [["", *(TABLE[metric] for metric in metrics)]]
         cells = {(row.method, row.guidance, row.metric): row for row in mine}
         for method, weight in dict.fromkeys((row.method, row.guidance) for row in mine):
             name = shorten(method, 16) if weight is None else f"w = {weight:g}"
-            found = (cells.get((method, weight, metric)) for metric in metrics)
-            print(f"{name:>16}" + "".join(f"{_cell(row):>26}" for row in found))
+            lines.append([name, *(_cell(cells.get((method, weight, metric))) for metric in metrics)])
+        print(printable(style), *columns(lines), sep="\n")
+
+
+def columns(lines):
+    """Lines of as many cells each, as text in columns that never touch."""
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return ["   ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines]
 
 
 def _cell(row):
     return f"{row.value:.4g} [{row.low:.4g}, {row.high:.4g}]" if row else "-"
-
-
-class _Report:
-    """One line that keeps up on a terminal; elsewhere a line a tenth of the way."""
-
-    tenth = 0
-
-    def __call__(self, record):
-        line = f"{record.done} of {record.total} pictures, w = {record.guidance:g}, {_time(record.left)} left"
-        last, tenth = record.done == record.total, record.done * 10 // record.total
-        if sys.stderr.isatty():
-            print(f"\r{line:<70}", end="\n" if last else "", file=sys.stderr, flush=True)
-        elif tenth > self.tenth:
-            _say(line)
-        self.tenth = tenth
-
-
-def _time(seconds):
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 100
-        else f"{seconds / 60:.0f} min"
-        if seconds < 6000
-        else f"{seconds / 3600:.1f} h"
-    )
 
 
 def _weights(text):
@@ -373,10 +378,8 @@ def _weights(text):
     try:
         return check_weights(part.strip() for part in text.split(","))
     except DislibError as error:
-        import argparse
-
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _say(text):
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)

@@ -1,11 +1,10 @@
 """A folder of generated pictures that can be interrupted at any moment and gone on with."""
 
-import contextlib
 import json
 import re
 
 from ..errors import OutputError, shorten
-from ..files import check_output_folder, make_folder, write_json, write_png
+from ..files import check_output_folder, make_folder, read_json, sweep_partials, write_json, write_png
 
 RECORD, UNFINISHED = "generate.json", "generate.unfinished.json"
 
@@ -54,10 +53,7 @@ class Gallery:
     def begin(self):
         """Create the folder and note the settings; from here on an interrupted run can be gone on with."""
         make_folder(self.folder)
-        for stray in self.folder.iterdir():
-            if re.fullmatch(r"\.(\d{5,}\.png|generate(\.unfinished)?\.json)\.partial", stray.name):
-                with contextlib.suppress(OSError):  # one that is in the way is named when it is
-                    stray.unlink()
+        sweep_partials(self.folder)
         write_json(self.folder / UNFINISHED, self.settings)
         (self.folder / RECORD).unlink(missing_ok=True)
 
@@ -89,10 +85,9 @@ class Gallery:
     def _compare(self, name):
         path = self.folder / name
         try:
-            # A named pipe would be waited for for ever.
-            theirs = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else "not a file"
+            theirs = read_json(path)
             differ = [key for key, value in self.settings.items() if theirs[key] != value]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise OutputError(f"{path} cannot be read ({shorten(error)}); choose a new --out folder") from error
         if differ:
             raise OutputError(

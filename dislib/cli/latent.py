@@ -1,10 +1,15 @@
 """`python -m dislib latent`: write a start as a .latent file for ComfyUI."""
 
 
-def add_command(commands, add_common):
-    command = commands.add_parser("latent", help="write a style's start as a .latent file that ComfyUI loads")
+def add_command(commands):
+    from .main import Plain, _add_common, example
+
+    command = commands.add_parser(
+        "latent", help="write a style's start as a .latent file that ComfyUI loads", formatter_class=Plain,
+        epilog=example("latent --model TUNED --start matched --seeds 0-3 --out style.latent"),
+    )
     command.set_defaults(run=run)
-    add_common(command)
+    _add_common(command)
     command.add_argument("--prior", metavar="FILE", help="the style prior; default: the one the model was fine-tuned with")
     command.add_argument("--start", choices=("white", "paper", "matched", "leak"), help="default: paper with a prior,"
                          " else white")
@@ -18,7 +23,8 @@ def run(arguments):
     from ..core.latents import white_noise
     from ..core.pipeline import latent_shape, model_id
     from ..core.prior import StylePrior, first_timestep
-    from ..core.sampling import make_scheduler, resolve_start
+    from ..core.sampling import resolve_start
+    from ..core.schedulers import make_scheduler
     from ..files import check_output_file
     from ..images.prompts import parse_seeds
     from ..loading import load_pipeline

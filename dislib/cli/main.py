@@ -7,22 +7,37 @@ wrong; 130 interrupted. Results go to stdout, everything else to stderr.
 import argparse
 import contextlib
 import math
+import os
 import platform
 import sys
 import warnings
 
-from ..errors import DislibError, DislibWarning, OutputError, PriorError, check_text, printable, shorten
+from .. import __version__
+from ..errors import (
+    DislibError,
+    DislibWarning,
+    OutputError,
+    PriorError,
+    check_processes,
+    check_text,
+    printable,
+    shorten,
+)
 
 MAX_PICTURES = 1_000_000
 
 
 def main(argv=None):
     """Run one command; returns its exit code. `argv` as in `sys.argv[1:]`."""
+    for name in ("stdout", "stderr"):  # closed by whoever started us: nobody listens
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
     for stream in (sys.stdout, sys.stderr):  # file names can hold what a terminal cannot show
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(_spelt(sys.argv[1:] if argv is None else argv))
     try:
+        check_processes()
         with _only_our_warnings():
             code = arguments.run(arguments)
             print(end="", flush=True)  # a full disk behind `> file` is told here rather than at exit
@@ -40,7 +55,19 @@ def main(argv=None):
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
-        return _fail("out of memory; close other programs or pass a smaller --batch-size", 1)
+        return _fail("out of memory; close other programs or pass a smaller --batch_size", 1)
+
+
+def _spelt(argv):
+    """The words of a command with every option's name as diffusers spells it: --batch-size is --batch_size."""
+    words, rest = list(argv), []
+    if "--" in words:
+        words, rest = words[: words.index("--")], words[words.index("--") :]
+    split = [word.partition("=") if word.startswith("--") else (word, "", "") for word in words]
+    return [
+        "--" + name[2:].replace("-", "_") + sign + value if name.startswith("--") else name
+        for name, sign, value in split
+    ] + rest
 
 
 def doctor(arguments):
@@ -49,7 +76,7 @@ def doctor(arguments):
 
     failed = 0
     for passed, question, answer in checks(arguments.model):
-        print(f"{'OK  ' if passed else 'FAIL'}  {question:<13} {answer}", flush=True)
+        print(f"{'OK  ' if passed else 'FAIL'}  {question:<13} {printable(answer)}", flush=True)
         failed += not passed
     print(f"{failed} FAIL; mend the first one first" if failed else "All is well.")
     return 1 if failed else 0
@@ -65,13 +92,14 @@ def prior(arguments):
 
     from ..core.prior import StylePrior
     from ..loading import load_pipeline
+    from ..progress import Bar
 
     if out.exists():
         _check_overwriting(StylePrior, out)
     pipe = load_pipeline(arguments.model, device=arguments.device, local_files_only=arguments.offline)
     result = StylePrior.from_images(
         pipe, images, n=arguments.n, seed=arguments.seed, shrink=arguments.shrink,
-        batch_size=arguments.batch_size, report=_progress("images"),
+        batch_size=arguments.batch_size, report=Bar("images"),
     )
     result.save(out)
     for name, reason in result.meta["skipped"]:
@@ -131,9 +159,10 @@ def generate(arguments):
 
 def _fill(gallery, work, first):
     from ..core.sampling import truncated_part
+    from ..progress import Bar
 
     gallery.begin()
-    report = _progress("pictures")
+    report = Bar("pictures", first=first)
     for batch in work.batches(first):
         for sample in batch:
             gallery.add(sample)
@@ -141,14 +170,12 @@ def _fill(gallery, work, first):
     rows = [(prompt, seed) for prompt in work.prompts for seed in work.seeds]
     images = [{"file": gallery.path(i).name, "prompt": p, "seed": s} for i, (p, s) in enumerate(rows)]
     lost = {prompt: part for prompt in work.prompts if (part := truncated_part(work.pipe, prompt))}
-    gallery.finish(images=images, truncated=lost, versions=_versions())
+    gallery.finish(images=images, truncated=lost, versions=_versions(), **_worked_out(work))
 
 
 def _settings(work, scheduler):
     """All that the pictures depend on; two runs with equal settings make equal pictures."""
     from ..core.pipeline import image_size, model_id, pipeline_fingerprint
-    from ..core.prior import first_timestep
-    from ..core.sampling import latent_scale
 
     pipe = work.pipe
     return {
@@ -157,9 +184,19 @@ def _settings(work, scheduler):
         "prompts": work.prompts, "seeds": work.seeds, "negative": work.negative, "guidance": work.guidance,
         "steps": work.steps, "batch_size": work.batch_size, "scheduler": scheduler,
         "scheduler_class": type(work.scheduler).__name__, "scheduler_config": _plain(work.scheduler.config),
+        "start": work.start, "prior": work.prior.identity() if work.prior else None,
+    }
+
+
+def _worked_out(work):
+    """What follows from the settings by computing, which is told but never compared."""
+    from ..core.prior import first_timestep
+    from ..core.schedulers import latent_scale
+
+    return {
         "first_timestep": first_timestep(work.scheduler, work.steps)[0],
         "latent_scale": latent_scale(work.scheduler, work.steps),
-        "start": work.start, "prior_sha256": work.prior.sha256() if work.prior else None,
+        "prior_sha256": work.prior.sha256() if work.prior else None,
     }
 
 
@@ -182,28 +219,44 @@ def _versions():
     return {"python": platform.python_version(), **{m.__name__: str(m.__version__) for m in modules}}
 
 
+Plain = argparse.RawDescriptionHelpFormatter  # leaves the lines of an example as they are
+
+
+def example(words):
+    """The end of a command's help."""
+    return f"example:\n  python -m dislib {words}"
+
+
 def _parser():
     from . import evaluate, finetune, latent
 
-    parser = argparse.ArgumentParser(prog="python -m dislib", description="Diffusion in Style from the command line.")
+    parser = _Parser(prog="python -m dislib", description="Diffusion in Style from the command line.")
+    parser.add_argument("--version", action="version", version=f"dislib {__version__}")
     commands = parser.add_subparsers(required=True, metavar="doctor | prior | generate | finetune | evaluate | latent")
     _add_doctor(commands)
     _add_prior(commands)
     _add_generate(commands)
     finetune.add_command(commands)
     evaluate.add_command(commands)
-    latent.add_command(commands, _add_common)
+    latent.add_command(commands)
     return parser
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        super().error(printable(message))  # what it does not know it tells as it came, colour codes too
+
+
 def _add_doctor(commands):
-    command = commands.add_parser("doctor", help="check this machine and the model; a line OK or FAIL each")
+    command = commands.add_parser("doctor", help="check this machine and the model; a line OK or FAIL each",
+                                  epilog=example("doctor"), formatter_class=Plain)
     command.set_defaults(run=doctor)
     command.add_argument("--model", default="tiny", help="tiny (default), a hub id or a pipeline folder")
 
 
 def _add_prior(commands):
-    command = commands.add_parser("prior", help="compute the style prior of a folder of images")
+    command = commands.add_parser("prior", help="compute the style prior of a folder of images",
+                                  epilog=example("prior --images PICTURES --out style.safetensors"), formatter_class=Plain)
     command.set_defaults(run=prior)
     _add_common(command)
     command.add_argument("--images", required=True, metavar="DIR", help="folder of images (not its subfolders)")
@@ -215,19 +268,24 @@ def _add_prior(commands):
 
 
 def _add_generate(commands):
-    command = commands.add_parser("generate", help="make pictures: every seed for every prompt")
+    command = commands.add_parser(
+        "generate", help="make pictures: every seed for every prompt", formatter_class=Plain,
+        epilog=example('generate --model TUNED --prompt "a red house" --seeds 0-3 --out pictures'),
+    )
     command.set_defaults(run=generate)
     _add_common(command)
-    texts = command.add_mutually_exclusive_group(required=True)
+    group = command.add_argument_group("what is made")
+    texts = group.add_mutually_exclusive_group(required=True)
     texts.add_argument("--prompt", action="append", metavar="TEXT", help="a prompt; repeat for more")
     texts.add_argument("--prompts", metavar="FILE", help="prompts from .txt, .json, .jsonl, .csv or .tsv")
-    command.add_argument("--seeds", default="0-7", help="such as 0-7 (default) or 0,3,12")
+    group.add_argument("--out", required=True, metavar="DIR")
+    group.add_argument("--seeds", default="0-7", help="such as 0-7 (default) or 0,3,12")
+    command = command.add_argument_group("how it is sampled")
     command.add_argument("--guidance", type=float, default=3.0, metavar="W", help="1 (none) or more (default 3)")
     command.add_argument("--prior", metavar="FILE", help="the style prior to start from; default: the one the model was"
                          " fine-tuned with, if any")
     command.add_argument("--start", choices=("white", "paper", "matched", "leak"), help="default: paper with a prior,"
                          " else white")
-    command.add_argument("--out", required=True, metavar="DIR")
     command.add_argument("--steps", type=int, default=12, help="default 12")
     command.add_argument("--scheduler", default="dpm", metavar="NAME", help="a deterministic sampler: dpm (default),"
                          " ddim, pndm, unipc, deis, euler, heun, lms, dpm-single, dpm2")
@@ -235,8 +293,9 @@ def _add_generate(commands):
 
 
 def _add_common(command):
-    command.add_argument("--model", default="tiny", help="tiny (default), a hub id or a pipeline folder")
-    command.add_argument("--batch-size", type=_positive, default=8, metavar="B", help="default 8; less saves memory")
+    command = command.add_argument_group("model and machine")
+    command.add_argument("--model", default="tiny", help="tiny (default), a hub id, a pipeline or a fine-tuned folder")
+    command.add_argument("--batch_size", type=_positive, default=8, metavar="B", help="default 8; less saves memory")
     command.add_argument("--device", help="cpu, cuda, mps; default the best there is")
     command.add_argument("--offline", action="store_true", help="never ask the hub, use its cache")
 
@@ -245,14 +304,6 @@ def _positive(text):
     if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{shorten(text)!r} is not a whole number from 1")
     return int(text)
-
-
-def _progress(things):
-    """A function (done, total) that keeps one line on a terminal up to date, and is silent elsewhere."""
-    if not sys.stderr.isatty():
-        return lambda done, total: None
-    return lambda done, total: print(f"\r{done} of {total} {things}", end="\n" if done == total else "",
-                                     file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

@@ -138,3 +138,32 @@ def own_leak(latents, prior, abar, *, start="paper", **old):
 def share_of(shift, mu):
     """A shift (4, h, w) as a share of mu: <shift, mu> / <mu, mu>; -0.1 is a mean that is a tenth too weak."""
     return float((shift * mu).sum() / mu.square().sum())
+
+
+# --- between two styles -------------------------------------------------------------------------------------------
+
+
+def wasserstein(one, other):
+    """How far two Gaussians with diagonal covariance lie apart: the Wasserstein-2 distance, a number.
+
+        W^2 = || m_1 - m_2 ||^2 + || s_1 - s_2 ||^2
+
+    Args:
+        one, other: two `Law`, or two StylePrior of one shape.
+    """
+    parts = [torch.as_tensor(a - b, dtype=torch.float64) for a, b in ((one.mean, other.mean), (one.std, other.std))]
+    return math.sqrt(sum(float(part.square().sum()) for part in parts))
+
+
+def on_the_line(one, other, t):
+    """The law a share t of the way from one to the other on the shortest line: means and stds move evenly."""
+    return Law((1 - t) * one.mean + t * other.mean, (1 - t) * one.std + t * other.std)
+
+
+def mixture(one, other, t):
+    """Mean and std of a heap of which a share t comes from `other`: the pictures of both styles, shuffled.
+
+        m = (1 - t) m_1 + t m_2,    s^2 = (1 - t) s_1^2 + t s_2^2 + t (1 - t) (m_1 - m_2)^2
+    """
+    spread = (1 - t) * one.std**2 + t * other.std**2 + t * (1 - t) * (one.mean - other.mean) ** 2
+    return Law((1 - t) * one.mean + t * other.mean, spread**0.5)

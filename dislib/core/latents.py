@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import DislibError, ImageError, ModelError
+from ..images.images import numbered, upright_rgb
 from ..images.prompts import MAX_SEED
 from .pipeline import image_size
 
@@ -25,14 +26,14 @@ def encode(pipe: StableDiffusionPipeline, images: list[Image.Image], *, batch_si
 
     Args:
         pipe: a StableDiffusionPipeline.
-        images: PIL images of mode RGB, all of the model's own size (`images.load_image` makes them so).
+        images: PIL images of the model's own size (`images.load_image` makes them so); turned and made RGB as files are.
         batch_size: images encoded at once.
 
     Returns:
         float32 tensor (n, 4, h, w) on the CPU, in scaled latents (the U-Net's units).
 
     Raises:
-        ImageError: there is none, or one is of another size.
+        ImageError: there is none, or one is of another size or kind.
         ModelError: the VAE overflowed (float16), or its weights are broken.
     """
     batches = list(encode_batches(pipe, images, batch_size=batch_size))
@@ -47,6 +48,7 @@ def encode_batches(
     """Like `encode`, but for any iterable of images: yields (b, 4, h, w) batches and holds only one at a time."""
     size, images, done = image_size(pipe), iter(images), 0
     while batch := list(itertools.islice(images, batch_size)):
+        batch = [numbered(done + i, upright_rgb, image) for i, image in enumerate(batch)]
         _check_sizes(batch, size, done)
         yield _encode_batch(pipe, batch)
         done += len(batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import diffusers
@@ -13,9 +14,11 @@ import torch
 from diffusers import StableDiffusionPipeline
 from packaging.version import Version
 
-from ..errors import ModelError
+from ..device import pick_device
+from ..errors import ModelError, shorten
 
 TINY = "tiny"
+MOST = 4096  # pixels of a side
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 
@@ -25,6 +28,63 @@ def from_pretrained(kind, source, dtype, **options):
     The format is always said: without it, an fp16 folder gives a half-precision text encoder beside a float32 U-Net.
     """
     return kind.from_pretrained(source, use_safetensors=True, **{_dtype_keyword(): dtype}, **options)
+
+
+def check_device(name: str | torch.device | None) -> torch.device:
+    """The device of that name, or the best there is if it is None.
+
+    Raises:
+        ModelError: it cannot be used here.
+    """
+    try:
+        device = torch.device(name or pick_device())
+        torch.zeros(1, device=device).item()  # which "meta" cannot
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        best = pick_device()
+        raise ModelError(f"the device {name!r} cannot be used here ({shorten(error)}); try {best!r}") from error
+    return device
+
+
+def check_complete(module: torch.nn.Module, name: str, missing: Iterable[str] = ()) -> None:
+    """Refuse a model whose file lacks weights: the libraries leave them empty, or fill in random numbers.
+
+    Args:
+        module: the model.
+        name: what it is called in the message.
+        missing: tensors that the library has told as missing.
+
+    Raises:
+        ModelError: the first of them by name.
+    """
+    lacking = sorted({*missing, *(key for key, value in module.state_dict().items() if value.is_meta)})
+    if lacking:
+        raise ModelError(
+            f"the weights of {name} are not complete: {len(lacking)} missing, the first is {lacking[0]};"
+            " get or save the model again"
+        )
+
+
+def check_fit(pipe: StableDiffusionPipeline, name: str) -> None:
+    """Refuse a pipeline of damaged files: weights missing, sizes that are none, a tokenizer that is not the model's.
+
+    Raises:
+        ModelError: the part, and what is wrong with it.
+    """
+    for part in ("unet", "vae", "text_encoder"):
+        check_complete(getattr(pipe, part), f"{part} in {name}")
+    side, factor = pipe.unet.config.sample_size, pipe.vae.config.scaling_factor
+    sides = side if isinstance(side, (list, tuple)) else [side]
+    if not (len(sides) in (1, 2) and all(type(one) is int and one > 0 for one in sides)):
+        raise ModelError(f"sample_size in unet/config.json of {name} is {side!r}; it must be a whole number such as 64")
+    if type(factor) not in (int, float) or not 0 < factor < float("inf"):
+        raise ModelError(f"scaling_factor in vae/config.json of {name} is {factor!r}; it must be a number such as 0.18215")
+    words, read = len(pipe.tokenizer), pipe.tokenizer.model_max_length
+    known, most = pipe.text_encoder.config.vocab_size, pipe.text_encoder.config.max_position_embeddings
+    if not known / 2 <= words <= known or not 3 <= read <= most:
+        raise ModelError(
+            f"the tokenizer in {name} knows {words} words and reads {read:.6g}, its text encoder {known} and {most};"
+            " get or save the folder tokenizer/ again"
+        )
 
 
 def separate(pipe: StableDiffusionPipeline) -> StableDiffusionPipeline:
@@ -40,12 +100,13 @@ def set_resolution(pipe: StableDiffusionPipeline, resolution: int) -> None:
     The size is kept with the U-Net's own settings, so a model fine-tuned and saved at it keeps it.
 
     Raises:
-        ModelError: not a multiple of the U-Net's and the VAE's factors.
+        ModelError: not a multiple of the U-Net's and the VAE's factors, or larger than anything can hold.
     """
     step = pipe.vae_scale_factor * 2 ** (len(pipe.unet.config.block_out_channels) - 1)
-    if resolution < step or resolution % step:
-        near = max(round(resolution / step), 1) * step
-        raise ModelError(f"resolution {resolution} is not a multiple of {step} as this model needs it; try {near}")
+    if resolution < step or resolution % step or resolution > MOST:
+        near = min(max(round(resolution / step), 1) * step, MOST - MOST % step)
+        raise ModelError(f"resolution {resolution} is not a multiple of {step} up to {MOST} as this model needs it;"
+                         f" try {near}")
     pipe.unet.register_to_config(sample_size=resolution // pipe.vae_scale_factor)
 
 
@@ -85,10 +146,14 @@ def weight_sample(module: torch.nn.Module) -> np.ndarray:
 
 
 def pipeline_fingerprint(pipe: StableDiffusionPipeline) -> str:
-    """16 hexadecimal digits that change when the U-Net, the text encoder or the VAE changes."""
-    digest = hashlib.sha256()
+    """16 hexadecimal digits that change when the U-Net, the text encoder or the VAE changes.
+
+    They are of the weights as they lie in the files; a U-Net with a LoRA in it is known by its base and that LoRA.
+    """
+    digest = hashlib.sha256((getattr(pipe.unet, "source", None) or "").encode())
     for part in (pipe.unet, pipe.text_encoder, pipe.vae):
-        digest.update(weight_sample(part).tobytes())
+        if not getattr(part, "source", None):
+            digest.update(weight_sample(part).tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 
 from ..errors import DislibError, ImageError, PriorError, check_words, shorten
-from ..files import check_output_file, make_folder, read_safetensors, user_path, write_safetensors
-from ..images.images import ImageList, check_images, list_images, load_image, prepare_image
+from ..files import check_output_file, digest_of, make_folder, read_safetensors, user_path, write_safetensors
+from ..images.images import ImageList, check_images, list_images, load_image, numbered, prepare_image
 from .latents import check_finite, encode_batches, white_noise
+from .moments import RunningMoments, shrunk
 from .pipeline import image_size, latent_shape, model_id, weight_sample
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ class StylePrior:
         mean: float32 tensor (4, h, w), mu_style, in scaled latents.
         std: float32 tensor (4, h, w), sigma_style (unbiased, as measured, but nowhere below 1e-3).
         meta: what it was made from. `n` images, `floored` positions whose std was raised to 1e-3, `shrink`; from
-            images also `model`, `image_size`, `seed`, `files`, `skipped`, `images_sha256` (of the prepared pixels).
+            images also `model`, `image_size`, `seed`, `files`, `skipped`, `images_sha256` (of the prepared pixels) and
+            `source` (a digest of all that goes in).
     """
 
     mean: torch.Tensor
@@ -95,7 +97,7 @@ class StylePrior:
             describe(pipe), seed=seed,
             files=[shorten(os.path.basename(f), 255) for f in chosen if isinstance(f, (str, os.PathLike))],
             skipped=[[shorten(file.name, 255), reason] for file, reason in skipped],
-            images_sha256=digest.hexdigest(),
+            images_sha256=digest.hexdigest(), source=digest_of(vae_signature(pipe), digest.hexdigest(), float(shrink)),
         )
         return prior
 
@@ -121,7 +123,7 @@ class StylePrior:
             raise PriorError("no latents to compute a prior from; give at least two")
         if moments.n == 1 and not shrink:
             raise PriorError(_single_image())
-        mean, var = _shrunk(moments, shrink)
+        mean, var = shrunk(moments, shrink)
         std = var.sqrt()
         meta = {"n": moments.n, "floored": int((std < STD_FLOOR).sum()), "shrink": float(shrink)}
         return cls(mean.float(), std.clamp(min=STD_FLOOR).float(), meta)
@@ -168,12 +170,43 @@ class StylePrior:
     def _dress(self, u):
         return self.mean + self.std * u
 
+    def log_prob(self, latents: torch.Tensor) -> torch.Tensor:
+        """log density of each latent (n, 4, h, w) under N(mu, diag(sigma^2)), in nats: float64 (n,)."""
+        off = (latents.double() - self.mean) / self.std
+        each = -0.5 * (off.square() + math.log(2 * math.pi)) - self.std.double().log()
+        return each.flatten(1).sum(1)
+
+    def resized(self, height: int, width: int) -> StylePrior:
+        """This prior for latents of another size or aspect: mu and sigma as pictures, scaled bilinearly.
+
+        Their values stay, their positions move. What cannot be known is how the VAE would have encoded the style at
+        that size: a line of one latent's width has another width there. Compute the prior anew where you can.
+
+        Raises:
+            PriorError: no such size.
+        """
+        if min(height, width) < 1:
+            raise PriorError(f"latents of {height} x {width} do not exist")
+        both = torch.stack([self.mean, self.std])
+        options = {"mode": "bilinear", "antialias": True, "align_corners": False}
+        mean, std = torch.nn.functional.interpolate(both, size=(height, width), **options)
+        meta = {k: v for k, v in self.meta.items() if k not in ("image_size", "images_sha256")}
+        return StylePrior(mean, std.clamp(min=STD_FLOOR), {**meta, "resized from": list(self.shape)})
+
     def save(self, path: str | os.PathLike) -> None:
         """Write `mean`, `std` (float32) and the metadata to a .safetensors file, atomically."""
         path = check_output_file(path, suffix=".safetensors")
         make_folder(path.parent)
         meta = {"format": FORMAT, "version": FORMAT_VERSION, **self.meta}
         write_safetensors(path, {"mean": self.mean, "std": self.std}, meta)
+
+    def identity(self) -> str:
+        """64 hexadecimal digits of what the prior was made from, the same on every machine.
+
+        A prior of unknown origin is known by its numbers. If you change the numbers of another one, leave `source`
+        out of its metadata.
+        """
+        return self.meta.get("source") or self.sha256()
 
     def sha256(self) -> str:
         """64 hexadecimal digits that change with any number of mean or std (not with the metadata)."""
@@ -211,7 +244,7 @@ class StylePrior:
                 f"this prior has the shape {self.shape} (model {model}), but the latents of"
                 f" {model_id(pipe)} have {latent_shape(pipe)}; compute the prior with this model"
             )
-        if theirs is not None and not _same_vae(theirs, np.array(_vae_signature(pipe))):
+        if theirs is not None and not _same_vae(theirs, np.array(vae_signature(pipe))):
             raise PriorError(
                 f"this prior was computed with another VAE (model {model}) than that of"
                 f" {model_id(pipe)}; compute the prior with this model"
@@ -235,36 +268,8 @@ class StylePrior:
         mean = sum(s * p.mean for s, p in zip(share, priors))
         std = sum(s * p.std for s, p in zip(share, priors))
         same = {k: priors[0].meta[k] for k in ("model", "vae", "image_size") if k in priors[0].meta}
-        return cls(mean, std, {**same, "n": sum(p.meta.get("n", 0) for p in priors), "mix": share})
-
-
-class RunningMoments:
-    """Mean and variance of tensors that come in batches, in float64 (Welford 1962; batches by Chan et al. 1983)."""
-
-    def __init__(self):
-        self.n, self.mean, self.m2 = 0, None, None
-
-    def update(self, batch: torch.Tensor) -> None:
-        """Take in a batch (b, 4, h, w)."""
-        batch = batch.detach().to("cpu", torch.float64)
-        check_finite(batch, "latents")
-        if len(batch) == 0:
-            return
-        if self.mean is None:
-            self.mean, self.m2 = torch.zeros_like(batch[0]), torch.zeros_like(batch[0])
-        if batch.ndim != 4 or batch.shape[1:] != self.mean.shape:
-            expected = f"(n, {', '.join(map(str, self.mean.shape))})" if batch.ndim == 4 else "(n, 4, h, w)"
-            raise PriorError(f"latents must all have the shape {expected}, got {tuple(batch.shape)}")
-        b, mean = len(batch), batch.mean(0)
-        delta, total = mean - self.mean, self.n + b
-        self.m2 = self.m2 + (batch - mean).square().sum(0) + delta.square() * (self.n * b / total)
-        self.mean = self.mean + delta * (b / total)
-        self.n = total
-
-    @property
-    def var(self):
-        """Unbiased variance (4, h, w); zeros after a single latent."""
-        return self.m2 / max(self.n - 1, 1)
+        source = digest_of("mix", share, [p.identity() for p in priors])
+        return cls(mean, std, {**same, "n": sum(p.meta.get("n", 0) for p in priors), "mix": share, "source": source})
 
 
 def first_timestep(scheduler, steps: int) -> tuple[int, float, float]:
@@ -322,9 +327,9 @@ def _readable(images):
 
 def _prepared(images, size, digest):
     """Yield each image as RGB of `size` px, feeding its pixels to the digest."""
-    for image in images:
+    for i, image in enumerate(images):
         is_file = isinstance(image, (str, os.PathLike))
-        image = load_image(image, size) if is_file else prepare_image(image, size)
+        image = load_image(image, size) if is_file else numbered(i, prepare_image, image, size)
         digest.update(image.tobytes())
         yield image
 
@@ -345,15 +350,6 @@ def _single_image():
     )
 
 
-def _shrunk(moments, shrink):
-    mean, var, n = moments.mean, moments.var, moments.n
-    channel_mean = mean.mean((1, 2), keepdim=True)
-    total = ((n - 1) * var + n * (mean - channel_mean).square()).sum((1, 2), keepdim=True)
-    channel_var = total / max(n * mean[0].numel() - 1, 1)
-    var = channel_var.expand_as(var) if n == 1 else var + shrink * (channel_var - var)
-    return mean + shrink * (channel_mean - mean), var
-
-
 # --- reading files and telling models apart -------------------------------------------------------------------
 
 
@@ -367,10 +363,11 @@ def _check_format(tensors, meta):
 
 def describe(pipe):
     """What a prior's metadata say of the model in whose latents it lives."""
-    return {"model": model_id(pipe), "vae": _vae_signature(pipe), "image_size": image_size(pipe)}
+    return {"model": model_id(pipe), "vae": vae_signature(pipe), "image_size": image_size(pipe)}
 
 
-def _vae_signature(pipe):
+def vae_signature(pipe):
+    """A few numbers of the VAE's own file that tell it from others."""
     return [float(f"{w:.5g}") for w in (pipe.vae.config.scaling_factor, *weight_sample(pipe.vae.encoder))]
 
 

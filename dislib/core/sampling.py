@@ -7,11 +7,12 @@ import copy
 import dataclasses
 import itertools
 import math
+import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import diffusers
 import torch
 from PIL import Image
 
@@ -25,38 +26,14 @@ from ..errors import (
     check_words,
     shorten,
 )
+from ..progress import watch
 from .latents import check_finite, check_seeds, decode, white_noise
 from .pipeline import latent_shape
-from .prediction import kind_of
 from .prior import STARTS, StylePrior
+from .schedulers import latent_scale, make_scheduler
 
 if TYPE_CHECKING:
-    from diffusers import SchedulerMixin, StableDiffusionPipeline
-
-# Short names of the deterministic samplers. Heun and DPM2 call the U-Net twice a step, PNDM once more in all.
-SCHEDULERS = {
-    "dpm": ("DPMSolverMultistepScheduler", {}),
-    "ddim": ("DDIMScheduler", {}),
-    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
-    "unipc": ("UniPCMultistepScheduler", {}),
-    "deis": ("DEISMultistepScheduler", {}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "heun": ("HeunDiscreteScheduler", {}),
-    "lms": ("LMSDiscreteScheduler", {}),
-    "dpm-single": ("DPMSolverSinglestepScheduler", {"lower_order_final": True}),
-    "dpm2": ("KDPM2DiscreteScheduler", {}),
-}
-DETERMINISTIC = frozenset(class_name for class_name, _ in SCHEDULERS.values())
-# Names a reader may know from elsewhere, so that the refusal can give its reason.
-STOCHASTIC = {
-    "ddpm": "DDPMScheduler", "euler_a": "EulerAncestralDiscreteScheduler", "lcm": "LCMScheduler",
-    "dpm2_a": "KDPM2AncestralDiscreteScheduler", "dpm-sde": "DPMSolverSDEScheduler", "tcd": "TCDScheduler",
-    "sa": "SASolverScheduler",
-}
-_WHY = (
-    "adds fresh N(0, 1) noise at every step, which takes a sample away from the style's noise N(mu, sigma^2);"
-    f" choose a deterministic sampler: {', '.join(SCHEDULERS)}"
-)
+    from diffusers import StableDiffusionPipeline
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,7 +95,8 @@ def generate(
 def paint(pipe: StableDiffusionPipeline, prompts: list[str], seeds: Iterable[int], **how) -> list[list[Image.Image]]:
     """Every prompt from every seed: rows of prompts, columns of seeds, PIL pictures; `how` as for `generate`."""
     seeds = list(seeds)
-    images = [sample.image for batch in generate(pipe, prompts, seeds, **how) for sample in batch]
+    batches = watch(generate(pipe, prompts, seeds, **how), len(prompts) * len(seeds), unit="pictures")
+    images = [sample.image for batch in batches for sample in batch]
     return [images[i : i + len(seeds)] for i in range(0, len(images), len(seeds))]
 
 
@@ -152,10 +130,12 @@ class Generation:
         z = self.z_T(rows) * latent_scale(scheduler, self.steps)
         embeds = torch.cat([embed(prompt) for _, prompt, _ in rows])
         empty = torch.cat([embed(self.negative or "")] * len(rows)) if self.guidance > 1 else None
-        with _scheduler_of(pipe, scheduler):
+        height, width = (side * pipe.vae_scale_factor for side in z.shape[-2:])
+        with scheduler_of(pipe, scheduler):
             z = pipe(
                 prompt_embeds=embeds, negative_prompt_embeds=empty, latents=z.to(embeds.dtype),
                 guidance_scale=self.guidance, num_inference_steps=self.steps, output_type="latent",
+                height=height, width=width,
             ).images
         if not torch.isfinite(z).all():
             raise SamplerError(
@@ -217,67 +197,31 @@ def resolve_start(
     return prior, start
 
 
-def make_scheduler(pipe: StableDiffusionPipeline, scheduler="dpm", *, eta: float = 0.0) -> SchedulerMixin:
-    """A deterministic scheduler on the pipeline's own noise schedule.
-
-    Those made by name use the "trailing" spacing, so that each starts at t = T (999), where the start's noise
-    belongs, however few the steps; diffusers' default for DDIM and PNDM would start 12 steps at t = 914. With few
-    steps the noise is then spread as evenly as "linspace" does it.
-
-    Args:
-        pipe: the pipeline whose noise schedule is used.
-        scheduler: a name in `SCHEDULERS`, a diffusers scheduler (used with its own settings), or None for the
-            pipeline's own.
-        eta: DDIM's share of fresh noise; only 0 is deterministic.
-
-    Raises:
-        SamplerError: not known, or stochastic.
-    """
-    if eta != 0:
-        raise SamplerError(
-            f"eta = {eta}: DDIM with eta above 0 {_WHY}, with eta = 0; or use stochastic.generate_stochastic"
-        )
-    if scheduler is None or not isinstance(scheduler, str):
-        return _check_deterministic(copy.deepcopy(pipe.scheduler if scheduler is None else scheduler))
-    if scheduler in STOCHASTIC:
-        raise SamplerError(f"the sampler {scheduler!r} ({STOCHASTIC[scheduler]}) {_WHY}")
-    if scheduler not in SCHEDULERS:
-        raise SamplerError(f"there is no sampler {scheduler!r}; choose one of {', '.join(SCHEDULERS)}")
-    class_name, options = SCHEDULERS[scheduler]
-    config = {**pipe.scheduler.config, **_PLAIN}
-    try:
-        # What the U-Net predicts is said aloud: from_config drops it where it was set after the scheduler was made.
-        options = {**options, "timestep_spacing": "trailing", "prediction_type": kind_of(pipe.scheduler)}
-        return getattr(diffusers, class_name).from_config(config, **options)
-    except ImportError as error:
-        raise SamplerError(f"the sampler {scheduler!r} needs scipy; pip install scipy, or use another") from error
-
-
-# Settings of the pipeline's saved scheduler that would turn another one stochastic or bend its timesteps.
-_PLAIN = {
-    "algorithm_type": "dpmsolver++", "use_karras_sigmas": False, "use_exponential_sigmas": False,
-    "use_beta_sigmas": False, "final_sigmas_type": "zero",
-}
-
-
-def latent_scale(scheduler: SchedulerMixin, steps: int) -> float:
-    """What unit-scale latents are multiplied by before diffusers multiplies them by `init_noise_sigma`.
-
-    1 for DDIM, PNDM, DPM-Solver++, UniPC and DEIS. The Euler family with "trailing" or "linspace" spacing shows the
-    U-Net z * sigma / sqrt(1 + sigma^2) in place of z: 0.2 % too little on Stable Diffusion, a few per cent on a
-    shifted schedule. This factor is the inverse, so that all samplers start from the same z_T.
-    """
-    scheduler = copy.deepcopy(scheduler)
-    scheduler.set_timesteps(steps)
-    one = torch.ones(1, dtype=torch.float64) * scheduler.init_noise_sigma
-    return 1 / float(scheduler.scale_model_input(one, scheduler.timesteps[0]))
-
-
 def truncated_part(pipe: StableDiffusionPipeline, prompt: str) -> str:
     """The end of a prompt that the text encoder does not read; "" if it reads all of it."""
     limit = pipe.tokenizer.model_max_length - 2  # begin and end of text take a place each
     ids = pipe.tokenizer(prompt, add_special_tokens=False).input_ids
     return pipe.tokenizer.decode(ids[limit:]).strip()
+
+
+def tell_truncated(reader, texts: list[str], kind: str, names: Iterable[str] = ()) -> None:
+    """Warn once of all texts that are longer than what reads them, a pipeline or the processor of a judge.
+
+    Args:
+        reader: what has the `tokenizer`.
+        texts: of which each is told once.
+        kind: what they are, such as "captions".
+        names: as many names to tell them by; by default their own beginnings.
+    """
+    names = list(names) if names else [shorten(text, 40) for text in texts]
+    lost = {name: part for name, text in zip(names, texts) if (part := truncated_part(reader, text))}
+    told = [f"{name} without {shorten(part, 40)!r}" for name, part in lost.items()]
+    if told:
+        more = f"; and {len(told) - 10} more" if len(told) > 10 else ""
+        warnings.warn(
+            f"{len(told)} {kind} are longer than the {reader.tokenizer.model_max_length - 2} tokens that are read:"
+            f" {'; '.join(told[:10])}{more}", DislibWarning, stacklevel=3,
+        )
 
 
 def check_guidance(guidance: float) -> float:
@@ -295,14 +239,25 @@ def check_guidance(guidance: float) -> float:
     return value
 
 
+# JupyterLab runs a widget's callbacks in a thread of their own, beside the cell that runs: one widget at a time.
+ALONE = threading.RLock()
+_LENT, _LENDING = weakref.WeakKeyDictionary(), threading.Lock()
+
+
 @contextlib.contextmanager
-def _scheduler_of(pipe, scheduler):
-    """Lend the pipeline a scheduler for one call, so that a caller may use it between batches."""
-    before, pipe.scheduler = pipe.scheduler, scheduler
-    try:
-        yield
-    finally:
-        pipe.scheduler = before
+def scheduler_of(pipe, scheduler):
+    """Lend the pipeline a scheduler for one call, so that a caller may use it between batches.
+
+    One caller at a time for each pipeline; copies of it, as a sweep's threads have, do not wait for each other.
+    """
+    with _LENDING:
+        lock = _LENT.setdefault(pipe, threading.RLock())
+    with lock:
+        before, pipe.scheduler = pipe.scheduler, scheduler
+        try:
+            yield
+        finally:
+            pipe.scheduler = before
 
 
 def _embedder(pipe):
@@ -363,18 +318,6 @@ def _check_prompts(prompts):
             raise PromptError(f"prompts must be strings, got {shorten(repr(prompt))}")
         check_text(prompt)
     return prompts
-
-
-def _check_deterministic(scheduler):
-    name = type(scheduler).__name__
-    algorithm = scheduler.config.get("algorithm_type", "")
-    if name in DETERMINISTIC and not algorithm.startswith("sde"):
-        return scheduler
-    if algorithm.startswith("sde"):
-        raise SamplerError(f"{name} with algorithm_type={algorithm!r} {_WHY}")
-    if name in STOCHASTIC.values() or "Ancestral" in name or "SDE" in name:
-        raise SamplerError(f"{name} {_WHY}")
-    raise SamplerError(f"{name} is not known to be deterministic; choose one of {', '.join(SCHEDULERS)}")
 
 
 def _say_what_is_lost(pipe, prompts, negative, guidance):

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DislibError, ModelError, shorten
-from ..images.images import as_picture
+from ..images.images import MOST, as_picture, load_image
 from .metrics import check_finite
 
 
@@ -50,23 +50,28 @@ def load_judge(path: str | os.PathLike | None = None, *, device=None, local_file
     import torch
     from transformers import CLIPModel, CLIPProcessor
 
-    from ..device import pick_device
-    from ..files import data_dir
+    from ..core.pipeline import check_complete, check_device
+    from ..files import check_regular, data_dir
 
-    path = data_dir() / "judge" if path is None else path
+    path, device = data_dir() / "judge" if path is None else path, check_device(device)
     try:
+        if os.path.isdir(path):
+            check_regular(path)
         with _quiet_loading():
             # The dtype is said aloud: "auto" would load half-precision files as half, which CPUs do slowly.
             # The PIL processor is asked for because the torchvision one resizes to slightly other pixels.
             cached = {"local_files_only": local_files_only}
-            model = CLIPModel.from_pretrained(path, dtype=torch.float32, use_safetensors=True, **cached)
+            model, told = CLIPModel.from_pretrained(
+                path, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **cached
+            )
             processor = CLIPProcessor.from_pretrained(path, backend="pil", **cached)
     except Exception as error:  # the libraries raise OSError, ValueError, KeyError, HTTP errors... for one cause each
         raise ModelError(
             f"no CLIP model can be loaded from {path}; give a folder saved by `save_pretrained` (model and processor),"
             f" or a hub id that is cached or reachable ({shorten(error, 200)})"
         ) from error
-    return Judge(model.eval().requires_grad_(False).to(device or pick_device()), processor, Path(path).name)
+    check_complete(model, path, told["missing_keys"])
+    return Judge(model.eval().requires_grad_(False).to(device), processor, Path(path).name)
 
 
 @contextmanager
@@ -169,20 +174,13 @@ def looked_at_by(judge, features=None):
     }
 
 
-def open_picture(file, *, most=512):
+def open_picture(file, *, most=MOST):
     """A picture of any origin, cropped square, of at most `most` px: what is compared must be cropped alike.
 
     Raises:
         ImageError: it cannot be read.
     """
-    from ..images.images import load_image
-
-    try:
-        with Image.open(file) as image:
-            side = min(*image.size, most)
-    except Exception:  # decoders raise nearly anything on damaged files; load_image says what is wrong
-        side = most
-    return load_image(file, side)
+    return load_image(file, most=most)
 
 
 class Fidelity:
@@ -332,5 +330,8 @@ def _check_step(images, prompts):
 
 def _projected_features(images, judge, batch_size):
     if isinstance(images, np.ndarray) and images.ndim == 2:
+        if images.dtype.kind != "f":
+            raise DislibError(f"features are of the type {images.dtype}; expected real numbers of length 1 a row")
+        check_finite(images, "images")
         return images
     return image_features(images, judge, kind="projected", batch_size=batch_size)

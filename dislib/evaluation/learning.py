@@ -6,11 +6,11 @@
 
 import csv
 import io
-from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import DislibError, shorten
-from ..files import write_atomic
+from ..escaping import for_csv, from_csv
+from ..files import read_text, write_atomic
 from .table import Row
 
 BOTH = "mu and sigma"  # the prior as the paper has it
@@ -48,7 +48,7 @@ def write_learning(path, rows):
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Learnt._fields)
     for row in rows:
-        writer.writerow(f"{v:.6g}" if isinstance(v, float) else "" if v is None else v for v in row)
+        writer.writerow(f"{v:.6g}" if isinstance(v, float) else "" if v is None else for_csv(v) for v in row)
     write_atomic(path, text.getvalue().encode())
 
 
@@ -59,7 +59,7 @@ def read_learning(path):
         DislibError: no such file, other columns, or a line that cannot be read; it is named.
     """
     try:
-        lines = list(csv.reader(io.StringIO(Path(path).read_text(encoding="utf-8-sig"), newline="")))
+        lines = list(csv.reader(io.StringIO(read_text(path), newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DislibError(
             f"cannot read {path} ({shorten(error)}); `python -m recipes learning` makes it"
@@ -77,7 +77,7 @@ def read_learning(path):
 
 def _read(name, cell):
     if name in _TEXT:
-        return cell
+        return from_csv(cell)
     kind = float if name in _NUMBERS else int
     return kind(cell) if cell else None
 

@@ -58,14 +58,25 @@ def copying(pictures, training, held_out, judge: Judge | None = None) -> Copying
             f"got {len(pictures)} pictures, {len(training)} training and {len(held_out)} held-out images; pass pictures,"
             " and as many held-out as training images"
         )
-    look = _thumbnails if judge is None else lambda images: image_features(images, judge, kind="projected")
-    far = _pixel_distances if judge is None else _angles
+    look, far = _measures(judge)
     made, seen, unseen = look(pictures), look(training), look(held_out)
     to_seen, to_unseen = far(made, seen), far(made, unseen)
     nearer = np.where(to_seen.min(1) == to_unseen.min(1), 0.5, to_seen.min(1) < to_unseen.min(1))
     share = block_bootstrap(lambda rows: float(nearer[rows].mean()), range(len(nearer)))
     usual = float(np.median(far(unseen, seen).min(1)))
     return Copying(*share, to_seen.argmin(1), to_seen.min(1), usual)
+
+
+def distances(pictures, images, judge=None):
+    """How far each picture is from each image, `(pictures, images)`; `judge` as for `copying`."""
+    look, far = _measures(judge)
+    return far(look(pictures), look(images))
+
+
+def _measures(judge):
+    if judge is None:
+        return _thumbnails, _pixel_distances
+    return lambda images: image_features(images, judge, kind="projected"), _angles
 
 
 def _thumbnails(images):

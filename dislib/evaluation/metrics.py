@@ -97,6 +97,8 @@ def mmd(x: np.ndarray, y: np.ndarray, *, sigma: float = 10.0) -> float:
     Meant for *projected* CLIP features of length 1 (`image_features(..., kind="projected")`). The authors' code uses
     the biased estimate; this one is 0 on average for two samples of one distribution.
     """
+    if not 0 < sigma < np.inf:
+        raise DislibError(f"the kernel's width sigma must be a number above 0, such as 10, got {sigma}")
     return 1000.0 * _unbiased_mmd(x, y, lambda a, b: gaussian_kernel(a, b, sigma=sigma))
 
 
@@ -119,7 +121,10 @@ def _unbiased_mmd(x, y, kernel):
 
 
 def check_features(x, name):
-    x = np.asarray(x, dtype=np.float64)
+    x = np.asarray(x)
+    if x.dtype.kind not in "biuf":  # of complex numbers NumPy would drop the imaginary part
+        raise DislibError(f"features {name} are of the type {x.dtype}; expected real numbers")
+    x = x.astype(np.float64)
     if x.ndim != 2:
         raise DislibError(f"features {name} have shape {x.shape}; expected (n, d), one row a picture")
     if len(x) < 2:

@@ -63,9 +63,10 @@ class Reference:
         cls, folder: str | os.PathLike, judge: Judge, *, features=None, style: str | None = None,
     ) -> Reference:
         """A folder of pictures as the reference, with a warning if they are few."""
-        from ..images.images import list_images
+        from ..images.images import list_images, tell_skipped
 
-        files, style = list_images(folder).files, style or style_name(folder)
+        (files, skipped), style = list_images(folder), style or style_name(folder)
+        tell_skipped(skipped, f"the reference {shorten(style)!r}")
         if len(files) < 2:
             raise DislibError(
                 f"{folder} holds {len(files)} readable picture; a reference needs at least 2, better {SMALL}"

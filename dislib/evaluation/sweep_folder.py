@@ -10,7 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DislibError, OutputError, PromptError, check_whole, shorten
-from ..files import check_output_folder, load_arrays, make_folder, save_arrays, write_json, write_png
+from ..files import (
+    check_output_folder,
+    load_arrays,
+    make_folder,
+    read_json,
+    save_arrays,
+    sweep_partials,
+    write_json,
+    write_png,
+)
+from ..images.prompts import MAX_SEED
 
 SETTINGS = "settings.json"
 GOLDEN = (5**0.5 - 1) / 2
@@ -31,7 +41,7 @@ class Plan:
             raise PromptError(f"prompts must be a list of strings, got {shorten(repr(self.prompts))}")
         object.__setattr__(self, "prompts", tuple(texts))
         for name, least in (("images_per_prompt", 1), ("batch_size", 1), ("seed", 0)):
-            object.__setattr__(self, name, check_whole(getattr(self, name), name, least=least))
+            object.__setattr__(self, name, check_whole(getattr(self, name), name, least=least, most=MAX_SEED))
 
     def texts(self):
         """The prompt of every picture."""
@@ -103,17 +113,13 @@ class SweepFolder:
         Raises:
             DislibError: there is none, or its settings cannot be read.
         """
-        settings = read_settings(folder)
+        settings, plan = read_settings(folder), read_plan(folder)
         labels = {key: settings.pop(key, "") for key in ("method", "style")}
-        try:
-            return cls(folder, settings, Plan.of(settings), labels=labels)
-        except (KeyError, TypeError) as error:
-            raise DislibError(f"{Path(folder) / SETTINGS} is not of a sweep; sweep into a new folder") from error
+        return cls(folder, settings, plan, labels=labels)
 
     def weights(self):
         """The weights of which anything is there, in order; folders of other names, such as a copy, are not of ours."""
-        names = (re.fullmatch(r"w([0-9.e+]+)", path.name) for path in self.folder.glob("features/w*"))
-        return sorted(float(name[1]) for name in names if name)
+        return weights_in(self.folder / "features")
 
     def path(self, weight, batch):
         """Where the features of a batch lie."""
@@ -123,8 +129,8 @@ class SweepFolder:
         """Note the settings and clear away what a kill may have left half written."""
         make_folder(self.folder)
         write_json(self.folder / SETTINGS, {**self.labels, **self.settings})
-        for stray in self.folder.glob("*/w*/.*.partial"):
-            stray.unlink(missing_ok=True)
+        for folder in (self.folder, *self.folder.glob("*/w*")):
+            sweep_partials(folder)
 
     def show(self, weight, row, image):
         """Keep a picture."""
@@ -170,16 +176,40 @@ class SweepFolder:
             )
 
 
+def read_plan(folder):
+    """The Plan of a sweep that has begun.
+
+    Raises:
+        DislibError: there is none, or its settings cannot be read, or not be those of a sweep.
+    """
+    settings = read_settings(folder)
+    try:
+        if not all(isinstance(settings.get(key, ""), str) for key in ("method", "style")):
+            raise TypeError("its method and style are no texts")
+        return Plan.of(settings)
+    except (KeyError, TypeError, DislibError) as error:
+        told = f"{Path(folder) / SETTINGS} is not of a sweep ({shorten(error)}); sweep into a new folder"
+        raise DislibError(told) from error
+
+
+def weights_in(folder):
+    """The weights that have a folder of their own, `w3` or `w7.5`, in order; other folders, such as a copy, do not count."""
+    names = [path.name for path in folder.glob("w*") if re.fullmatch(r"w\d+(\.\d+)?(e\+\d+)?", path.name)]
+    weights = {name: float(name[1:]) for name in names}
+    return sorted(weight for name, weight in weights.items() if name == f"w{weight:g}")
+
+
 def read_settings(folder):
     """The settings of a sweep, as a dict."""
     path = Path(folder) / SETTINGS
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        assert isinstance(settings, dict)
+        settings = read_json(path)
+        if not isinstance(settings, dict):
+            raise ValueError("it holds no object")
         return settings
     except FileNotFoundError as error:
         raise DislibError(f"{folder} holds no sweep: it has no {SETTINGS}") from error
-    except (OSError, ValueError, AssertionError) as error:
+    except (OSError, ValueError) as error:
         raise OutputError(f"{path} cannot be read ({shorten(error)}); choose a new folder") from error
 
 

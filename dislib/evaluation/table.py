@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import DislibError, shorten
-from ..files import write_atomic
+from ..errors import DislibError, OutputError, shorten
+from ..escaping import for_csv, from_csv
+from ..files import read_text, write_atomic
 
 METRICS = ("fid", "nfid", "kid", "mmd", "clip")
 FLOOR, TRAINING = "floor", "training images"
@@ -78,8 +79,34 @@ def write_results(path: str | os.PathLike, rows: Iterable[Row]) -> None:
     for row in rows:
         numbers = (f"{value:.6g}" for value in (row.value, row.low, row.high))
         weight = "" if row.guidance is None else f"{row.guidance:g}"
-        writer.writerow([row.method, row.style, weight, row.metric, *numbers, row.n])
+        writer.writerow([for_csv(row.method), for_csv(row.style), weight, row.metric, *numbers, row.n])
     write_atomic(path, text.getvalue().encode("utf-8", "backslashreplace"))
+
+
+def check_results_place(folder, *, begun):
+    """Refuse, before hours of work, to write over a table or plots in `folder` that no evaluation left there.
+
+    Args:
+        begun: whether a sweep of ours lives there: its plots may be drawn anew, and its table, if it is one.
+
+    Raises:
+        OutputError: the file is named.
+    """
+    folder = Path(folder)
+    plots = (path for metric in ("curve", *METRICS) for path in folder.glob(f"{metric}-*.png"))
+    found = [] if begun else sorted(path for path in (folder / "pictures.png", *plots) if path.exists())
+    table = folder / "results.csv"
+    if table.exists() and not (begun and _is_ours(table)):
+        found.insert(0, table)
+    if found:
+        raise OutputError(f"{shorten(found[0], 200)} is there already and is of no evaluation; choose another --out")
+
+
+def _is_ours(table):
+    try:
+        return read_text(table).split("\n", 1)[0].strip() == ",".join(Row._fields)
+    except (OSError, ValueError):
+        return False
 
 
 def read_results(path: str | os.PathLike) -> list[Row]:
@@ -89,7 +116,7 @@ def read_results(path: str | os.PathLike) -> list[Row]:
         DislibError: no such file, other columns, or a line that cannot be; the line is named.
     """
     try:
-        lines = list(csv.reader(io.StringIO(Path(path).read_text(encoding="utf-8-sig"), newline="")))
+        lines = list(csv.reader(io.StringIO(read_text(path), newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DislibError(f"cannot read the results {path} ({shorten(error)})") from error
     if not lines or tuple(lines[0]) != Row._fields:
@@ -117,6 +144,7 @@ def _read_row(line):
     if len(line) != len(Row._fields):
         raise ValueError(f"{len(line)} columns instead of {len(Row._fields)}")
     method, style, weight, metric, value, low, high, n = line
+    method, style = from_csv(method), from_csv(style)
     row = Row(method, style, float(weight) if weight else None, metric, float(value), float(low), float(high), int(n))
     if metric not in METRICS:
         raise ValueError(f"an unknown metric {shorten(metric)!r}; there are {', '.join(METRICS)}")

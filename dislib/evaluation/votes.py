@@ -10,8 +10,10 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import operator
 import os
 import re
+import unicodedata
 import warnings
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -19,7 +21,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import DislibError, DislibWarning, check_text, shorten
-from ..files import check_output_file, make_folder, user_path, write_atomic
+from ..escaping import for_csv, from_csv
+from ..files import check_output_file, locked, make_folder, read_bytes, user_path, write_atomic
+from ..images.prompts import MAX_SEED
 
 QUESTIONS = ("style", "prompt")
 LEFT, RIGHT, TIE = CHOICES = ("left", "right", "tie")
@@ -188,12 +192,13 @@ class VoteFile:
     def add(self, vote):
         """Keep a vote at once. It is checked as if it were read; a voter's second vote on a ballot changes nothing.
 
-        The file is read anew before, so votes that came from elsewhere in the meantime are kept.
+        The file is read anew before, and nobody else writes meanwhile, so votes from elsewhere are kept.
         """
         check_vote(vote, self.methods, "the vote")
-        votes = _once([*self._read(), vote])
         make_folder(self.path.parent)
-        write_votes(self.path, votes)
+        with locked(self.path):
+            votes = _once([*self._read(), vote])
+            write_votes(self.path, votes)
         self.votes = votes
 
     def of(self, voter):
@@ -209,7 +214,7 @@ def write_votes(path: str | os.PathLike, votes: Iterable[Vote]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Vote._fields)
-    writer.writerows(votes)
+    writer.writerows([for_csv(cell) for cell in vote] for vote in votes)
     write_atomic(path, text.getvalue().encode())
 
 
@@ -252,8 +257,21 @@ def check_vote(vote, methods, where):
     if vote.left == vote.right:
         raise DislibError(f"{where}: {vote.left!r} is on both sides; correct one of them, or take the line out")
     for name in ("voter", "style", "prompt"):
-        if not check_text(getattr(vote, name), name).strip():
+        text = check_text(getattr(vote, name), name)
+        if not text.strip():
             raise DislibError(f"{where}: the {name} is empty; fill it in, or take the line out")
+        if control := [c for c in text if unicodedata.category(c) == "Cc" and c not in "\n\t"]:
+            raise DislibError(f"{where}: the {name} {shorten(text)!r} holds the control character {control[0]!r}; retype it")
+    _check_seed(vote.seed, where)
+
+
+def _check_seed(seed, where):
+    try:
+        right = 0 <= operator.index(seed) <= MAX_SEED
+    except TypeError:
+        right = False
+    if not right:
+        raise DislibError(f"{where}: the seed {shorten(seed)!r} is none; seeds are whole numbers from 0 to 2**63 - 1")
 
 
 def _files(path):
@@ -300,7 +318,7 @@ def _read_file(path, methods):
 
 def _text(path):
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as error:
         raise DislibError(f"cannot read the votes {path} ({shorten(error)})") from error
     if data[:4] == b"PK\x03\x04":
@@ -330,7 +348,7 @@ def _records(path, text):
             why = f"{error}; a text with commas or quotation marks stands in quotes, those inside doubled"
             raise DislibError(f"{path}, line {line}: {why}") from error
         if any(field.strip() for field in row):
-            yield line, [field.strip() for field in row]
+            yield line, [from_csv(field.strip()) for field in row]
 
 
 def _columns(path, header):

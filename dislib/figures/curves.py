@@ -1,15 +1,16 @@
 """The paper's figures out of a table of results: style against content along the guidance weight, with bands."""
 
 import math
+import re
 from pathlib import Path
 
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-from PIL import Image
 
 from ..errors import DislibError, shorten
 from ..evaluation.ranking import chance
-from ..evaluation.sweep_folder import read_settings
+from ..evaluation.sweep_folder import read_plan, weights_in
 from ..evaluation.table import FLOOR
+from ..images.images import load_image
 from .plots import COLOURS, GUIDE, INK, MARKERS, PAPER, WIDTH, CourseFigure, bars, image_grid
 from .plots import style as course_style
 
@@ -100,20 +101,21 @@ def picture_sheet(folder, *, guidance=None, count=8, title=None):
     Raises:
         DislibError: the sweep kept no pictures.
     """
-    folder, settings = Path(folder), read_settings(folder)
-    there = sorted(float(path.name[1:]) for path in folder.glob("pictures/w*"))
-    weights = there if guidance is None else [float(w) for w in guidance]
-    files = sorted({path.name for w in weights for path in (folder / "pictures" / f"w{w:g}").glob("*.png")})[:count]
+    folder, plan = Path(folder), read_plan(folder)
+    weights = weights_in(folder / "pictures") if guidance is None else [float(w) for w in guidance]
+    kept = [path.name for w in weights for path in (folder / "pictures" / f"w{w:g}").glob("*.png")]
+    # A reader's own pictures may lie beside ours, which have five digits.
+    files = sorted({name for name in kept if re.fullmatch(r"\d{5,}\.png", name) and int(name[:-4]) < len(plan)})[:count]
     if not files:
         raise DislibError(f"{folder} kept no pictures at the weights {weights}; sweep with pictures=8")
-    prompts = [settings["prompts"][int(name[:-4]) // settings["images_per_prompt"]] for name in files]
+    prompts = [plan.texts()[int(name[:-4])] for name in files]
     grid = [[_open(folder / "pictures" / f"w{w:g}" / name) for w in weights] for name in files]
     columns, width = [f"w = {w:g}" for w in weights], max(WIDTH, 160 + 132 * len(weights))
     return image_grid(grid, row_labels=prompts, col_labels=columns, title=title, width=width)
 
 
 def _open(path):
-    return Image.open(path).convert("RGB") if path.is_file() else None
+    return load_image(path) if path.is_file() else None
 
 
 def _points(rows, style, *metrics, labels=None):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import os
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from ..errors import DislibError
+from ..escaping import for_html
 from ..files import make_folder, write_atomic
 
 SIDE = 192  # px of a picture on the page
@@ -88,7 +88,7 @@ class Page:
 def _words(value):
     """Any value as text that stays text, in an element and inside quotes; lists with commas."""
     value = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-    return html.escape("".join(c for c in str(value) if c.isprintable() or c in "\n\t"), quote=True)
+    return for_html("".join(c for c in str(value) if c.isprintable() or c in "\n\t"))
 
 
 def _inside(image):

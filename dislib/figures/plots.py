@@ -17,7 +17,9 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from PIL import Image
 
 from ..errors import DislibError
+from ..escaping import for_html
 from ..files import write_atomic
+from ..images.images import upright_rgb
 
 LIMIT = 150_000  # bytes: a notebook full of figures stays under 2 MB
 DPI = 100  # one tile pixel of an image grid is one pixel of the PNG
@@ -62,13 +64,16 @@ class CourseFigure(Figure):
 def shown(fig, *, limit=LIMIT):
     """What IPython's `display(data, metadata=metadata, raw=True)` takes, a picture of at most `limit` bytes.
 
-    PNG, which keeps lines and letters sharp; where that is too large, as with many pictures in a grid, JPEG.
+    PNG, which keeps lines and letters sharp; where that is too large, as with many pictures in a grid, JPEG. It is
+    an <img> in HTML, the one form in which JupyterLab, Voila and nbconvert's pages hand the text alternative on to
+    those who need it: of a plain `image/png` they forget it.
     """
     picture = _drawn(fig)
     kind, data = "image/png", _png(picture)
     if len(data) > limit:
         kind, data = "image/jpeg", _jpeg(picture, limit)
-    return {kind: base64.b64encode(data).decode(), "text/plain": fig.alt}, {kind: {"alt": fig.alt}}
+    source = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    return {"text/html": f'<img alt="{for_html(fig.alt)}" src="{source}">', "text/plain": fig.alt}, {}
 
 
 def png_bytes(fig, *, limit=LIMIT):
@@ -204,10 +209,11 @@ class _Tiles:
         fig.text(x / self.size[0], 1 - y / self.size[1], text, fontsize=fontsize, linespacing=1.1, **kwargs)
 
     def _picture(self, fig, image, x, y):
+        image = upright_rgb(image)
         if image.size != self.tile:
-            image = image.convert("RGB").resize(self.tile, Image.Resampling.LANCZOS)
+            image = image.resize(self.tile, Image.Resampling.LANCZOS)
         # figimage puts array pixels on canvas pixels; its origin is the lower left corner.
-        fig.figimage(np.asarray(image.convert("RGB")), x, self.size[1] - y - self.tile[1])
+        fig.figimage(np.asarray(image), x, self.size[1] - y - self.tile[1])
 
 
 def _wrap(text, width, *, char=8.6, lines=None):
@@ -237,7 +243,7 @@ def latent_maps(latent, *, title=None, centre=0.0, limit=None, labels=None, alt=
             ax.set(xticks=[], yticks=[])
             ax.set_title(label, fontsize=11, loc="center")
             ax.spines[:].set_visible(False)
-        fig.colorbar(shown, ax=fig.axes, shrink=0.8, aspect=14)
+        fig.colorbar(shown, cax=fig.axes[-1].inset_axes([1.06, 0, 0.07, 1]))  # as high as the maps
         fig.suptitle(title or "", x=0.01, ha="left", fontweight="bold")
     fig.alt = alt or ". ".join([title or "Channels of a latent", *(str(t).replace("\n", ": ") for t in labels)])
     return fig

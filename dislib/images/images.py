@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..errors import ImageError, shorten
+from ..errors import DislibWarning, ImageError, shorten
 from ..files import user_path
 
 # .heic is listed so that a reader's phone photographs are named with the mend rather than passed over in silence.
 SUFFIXES = frozenset(".png .jpg .jpeg .jfif .webp .bmp .gif .tif .tiff .ppm .pgm .avif .heic .heif".split())
+MOST = 512  # px of a picture whose size nobody names; what judges look at is smaller
 MIN_SIDE = 16  # px; below this there is nothing to enlarge
 MAX_PIXELS = 178_956_970  # where Pillow itself speaks of a decompression bomb; a 100-megapixel photograph passes
 # What is decoded under any of these names. Not EPS, say, for which Pillow would start another program.
@@ -79,16 +80,24 @@ def image_problem(file):
     return None
 
 
-def load_image(file, size, *, place=0.5):
+def tell_skipped(skipped, what):
+    """Warn of the files that are not used, by name and reason; `what` is what goes on without them."""
+    if skipped:
+        told = "; ".join(f"{shorten(file.name)} {reason}" for file, reason in skipped[:5])
+        more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
+        warnings.warn(f"{what} goes on without {len(skipped)} files: {told}{more}", DislibWarning, stacklevel=3)
+
+
+def load_image(file, size=None, *, place=0.5, most=MOST):
     """Read an image as the VAE wants it: turned as its EXIF says, RGB, centre-cropped square, `size` px.
 
-    Transparency is laid on white, 16-bit grey is scaled (not clipped), CMYK and palettes become RGB. The crop is
+    Transparency is laid on white, deep grey is scaled (not clipped), CMYK and palettes become RGB. The crop is
     the largest centred square, resampled bicubically with area weights when it shrinks; this equals resizing the
     short side to `size` and cropping the centre. Colour profiles are not applied.
 
     Args:
         file: path of the image.
-        size: side of the result in pixels.
+        size: side of the result in pixels; by default that of the square cut out, but at most `most`.
         place: where along the longer side the square is cut out, 0 to 1; 0.5 is the centre.
 
     Returns:
@@ -100,25 +109,50 @@ def load_image(file, size, *, place=0.5):
     try:
         with _open(file) as image:
             _decode(image)
-            return prepare_image(image, size, place=place)
+            return prepare_image(image, size, place=place, most=most)
     except ImageError as error:
         raise ImageError(f"{shorten(file, 200)}: {error}") from error
 
 
-def prepare_image(image, size, *, place=0.5):
+def prepare_image(image, size=None, *, place=0.5, most=MOST):
     """The same treatment for a PIL image already in memory; see `load_image`."""
-    try:
-        image = ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF is no reason to lose the picture: it stays as it lies
-        pass
+    image = upright_rgb(image)
+    size = size or min(*image.size, most)
     # Cropping before resizing, so that a strip of 16 x 100,000 px never becomes 512 x 3,200,000.
-    return ImageOps.fit(_to_rgb(image), (size, size), Image.Resampling.BICUBIC, centering=(place, place))
+    return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC, centering=(place, place))
+
+
+def numbered(i, prepare, image, *rest):
+    """`prepare(image, *rest)`; an ImageError names the picture by its number in a list."""
+    try:
+        return prepare(image, *rest)
+    except ImageError as error:
+        raise ImageError(f"image {i} {error}") from error
+
+
+def upright_rgb(image):
+    """A PIL image turned as its EXIF says and made RGB, in its own size: `load_image` but for the crop.
+
+    Raises:
+        ImageError: no PIL image, an empty one, one that cannot be decoded, or a colour mode that is not supported.
+    """
+    if not isinstance(image, Image.Image):
+        raise ImageError(f"is no PIL picture but {type(image).__name__}; open it by PIL.Image.open or load_image")
+    if 0 in image.size:
+        raise ImageError(f"is {image.width} x {image.height} px; there is nothing to see")
+    _check_mode(image)
+    _decode(image)
+    try:
+        turned = ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF is no reason to lose the picture: it stays as it lies
+        turned = image
+    return _to_rgb(turned, unsigned=_is_unsigned(image))
 
 
 def as_picture(image, index):
-    """An RGB picture of a PIL picture or a uint8 array `(h, w, 3)`; `index` is for the error message."""
+    """A PIL picture, turned and made RGB as files are, or a uint8 array `(h, w, 3)`; `index` is for the error message."""
     if isinstance(image, Image.Image):
-        return image.convert("RGB")
+        return numbered(index, upright_rgb, image)
     array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
         # CLIP's processor divides by 255: floats in [0, 1] would silently become a nearly black picture.
@@ -212,7 +246,11 @@ def _check_header(image):
     # Some cameras store a second, hidden picture in a JPEG, which Pillow then calls MPO: still a photograph.
     if image.format != "MPO" and (frames := _frames(image)) > 1:
         raise ImageError(f"is animated or has several pages ({frames}); export one of them as PNG")
-    if image.mode not in _TO_8_BIT and image.mode not in _MODES:
+    _check_mode(image)
+
+
+def _check_mode(image):
+    if image.mode not in _DEEP and image.mode not in _MODES:
         raise ImageError(f"has the colour mode {image.mode}, which is not supported; save it as 8-bit RGB")
 
 
@@ -231,9 +269,9 @@ def _decode(image):
         raise ImageError(f"{reason}: {shorten(error, 100)}") from error
 
 
-def _to_rgb(image):
-    if image.mode in _TO_8_BIT:
-        image = Image.fromarray(_TO_8_BIT[image.mode](np.asarray(image)))
+def _to_rgb(image, *, unsigned):
+    if image.mode in _DEEP:
+        image = _to_8_bit(image, unsigned)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -241,10 +279,28 @@ def _to_rgb(image):
     return image.convert("RGB")
 
 
-def _from_16_bit(values):
-    """Pillow's own conversion clips at 255, which turns every 16-bit scan white."""
-    return np.clip(np.rint(values.astype(np.float32) / 257), 0, 255).astype(np.uint8)
+def _to_8_bit(image, unsigned):
+    """Grey of 12, 16 or 32 bits scaled to 8: Pillow's own conversion clips at 255, which turns every scan white."""
+    values = np.asarray(image)
+    if unsigned:
+        values = values.view(np.uint32)
+    grey = np.rint(values.clip(0) / (_white(int(values.max())) / 255)).astype(np.uint8)
+    clear = image.info.get("transparency")
+    if not isinstance(clear, int):
+        return Image.fromarray(grey)
+    return Image.merge("LA", [Image.fromarray(grey), Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8))])
+
+
+def _white(brightest):
+    """The value that is white, by the depths there are: few files say that they keep 8 or 12 bits in 16."""
+    return next(2**bits - 1 for bits in (8, 12, 16, 31, 32) if brightest < 2**bits)
+
+
+def _is_unsigned(image):
+    """Whether a TIFF holds 32 bits without a sign, which Pillow takes for such with one."""
+    tags = getattr(image, "tag_v2", {})
+    return image.mode == "I" and tags.get(258) == (32,) and tags.get(339, (1,)) == (1,)
 
 
 _MODES = frozenset("1 L LA P PA RGB RGBA RGBa RGBX CMYK YCbCr HSV".split())
-_TO_8_BIT = {mode: _from_16_bit for mode in ("I", "I;16", "I;16L", "I;16B", "I;16N")}
+_DEEP = frozenset("I I;16 I;16L I;16B I;16N".split())

@@ -5,9 +5,11 @@ Everything is numpy; a grid of pictures is laid out `(prompts, seeds, ...)`: eve
 
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
 from ..errors import DislibError
+from .images import upright_rgb
 
 # Linear sRGB to CIE XYZ for the white point D65 (IEC 61966-2-1).
 _XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
@@ -25,7 +27,7 @@ def rgb_to_lab(rgb):
 
 def thumbnails(images, *, size=8):
     """Pictures averaged down to `size` x `size` blocks: `(n, size, size, 3)`, sRGB in [0, 1]."""
-    small = [np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BOX)) for image in images]
+    small = [np.asarray(upright_rgb(image).resize((size, size), Image.Resampling.BOX)) for image in images]
     return np.stack(small) / 255.0
 
 
@@ -78,7 +80,7 @@ def _horizon(lab):
 
 
 def _lab(image):
-    return rgb_to_lab(np.asarray(image.convert("RGB")) / 255.0)
+    return rgb_to_lab(np.asarray(upright_rgb(image)) / 255.0)
 
 
 # --- prompts x seeds: what does the seed decide? ---------------------------------------------------------------
@@ -100,3 +102,35 @@ def measure_grid(grid, measure="thumbnail"):
     if len(lengths) != 1:
         raise DislibError(f"rows of the grid hold {lengths} pictures; every prompt needs one picture of every seed")
     return np.stack([MEASURES[measure](row) for row in grid])
+
+
+# --- how it is drawn, whatever the colours -----------------------------------------------------------------------------
+
+STEPS = (1.0, 3.0, 8.0, 16.0, 32.0)  # steps of lightness L* from pixel to pixel, that tell flat from soft from hard
+
+
+def strokes(images):
+    """How pictures are drawn: shares of their pixels by how steeply the lightness changes there, `(n, 12)`.
+
+    Six classes from flat to a hard edge, each split in two: does the pixel lie darker than its surroundings or lighter?
+    Thin dark lines on a ground fill other classes than soft shading does. No colour is left in it, and no lightness:
+    a picture that is made lighter or redder all over keeps its strokes.
+    """
+    return np.stack([_strokes(_lab(image)[..., 0]) for image in images])
+
+
+def _strokes(light):
+    down, across = np.gradient(light)
+    steep = np.digitize(np.hypot(down, across), STEPS)
+    darker = light < _blurred(light) - 0.5  # by less it is rounding
+    counts = np.bincount((2 * steep + darker).ravel(), minlength=2 * (len(STEPS) + 1))
+    return counts / light.size
+
+
+def _blurred(light, radius=3):
+    """Means over squares of 2 radius + 1 pixels; the border is continued."""
+    width = 2 * radius + 1
+    for axis in (0, 1):
+        padded = np.pad(light, [(radius, radius) if k == axis else (0, 0) for k in (0, 1)], mode="edge")
+        light = sliding_window_view(padded, width, axis=axis).mean(axis=-1)
+    return light

@@ -5,13 +5,18 @@ import io
 import json
 import os
 import re
-import stat
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
 from ..errors import PromptError, check_text, shorten
-from ..files import user_path
+from ..files import read_bytes, user_path
 
+CAPTIONS = "metadata.jsonl"
+CAPTION_FORMATS = (
+    "write one with a line of JSON for each picture, or a .txt of its name beside each, or take the captions from the"
+    " file names (--caption names)"
+)
 MAX_TEXT = 100_000_000  # bytes; a list of prompts or captions is never that long
 MAX_CAPTION = 2_000  # letters; CLIP reads some 300 of them
 MAX_SEEDS = 1_000_000
@@ -19,7 +24,7 @@ MAX_SEED = 2**63 - 1  # what torch.Generator takes
 
 
 def read_captions(folder):
-    """Read the captions of a folder from its `metadata.jsonl`, the layout of the Hugging Face "imagefolder".
+    """Read the captions of a folder's pictures from its `metadata.jsonl`, the layout of Hugging Face's "imagefolder".
 
     Args:
         folder: a folder whose `metadata.jsonl` has lines such as `{"file_name": "000.png", "text": "a red house"}`.
@@ -28,29 +33,48 @@ def read_captions(folder):
         dict of file name to caption, in the file's order.
 
     Raises:
-        PromptError: the file is missing, a line is not JSON, lacks a key, or names a file that is not there.
+        PromptError: the file is missing, a line is not JSON, lacks a key, or names a file that is not there, lies in a
+            subfolder (whose pictures are not read) or has a line already.
     """
-    path, captions = Path(folder) / "metadata.jsonl", {}
+    folder, path = Path(folder), Path(folder) / CAPTIONS
+    captions, lines, there = {}, {}, {}
+    if not path.exists():
+        raise PromptError(f"there is no file {path}{_other_captions(folder)}; {CAPTION_FORMATS}")
     for number, row in _json_lines(path, _read_text(path)):
-        name, text = row.get("file_name"), row.get("text")
+        where, name, text = f"{path}, line {number}", row.get("file_name"), row.get("text")
         if not isinstance(name, str) or not isinstance(text, str):
-            raise PromptError(f"{path}, line {number}: needs the strings `file_name` and `text`, has {shorten(row)}")
-        if not os.path.isfile(Path(folder) / name):
-            raise PromptError(f"{path}, line {number}: there is no file {shorten(name)} in {folder}")
-        captions[name] = text
+            raise PromptError(f"{where}: needs the strings `file_name` and `text`, has {shorten(row)}")
+        there = there or {unicodedata.normalize("NFC", file): file for file in os.listdir(folder)}
+        name = _in_folder(name, there, folder, where)
+        if name in lines:
+            raise PromptError(f"{where}: {shorten(name)} has a caption already, in line {lines[name]}; take one out")
+        captions[name], lines[name] = check_text(text, f"caption in {where}:"), number
     return captions
 
 
-def read_caption(path):
-    """The caption in a .txt beside a picture: its lines joined into one; "" for a blank file.
+def _in_folder(name, there, folder, where):
+    """The name that a file has on the disk, of what a line calls it: `./a.png`, or in another Unicode form."""
+    path = os.path.normpath(name)
+    if os.path.dirname(path) and os.path.isfile(folder / path):
+        raise PromptError(f"{where}: {shorten(name)} lies in a subfolder, which is not read; move it up into {folder}")
+    found = there.get(unicodedata.normalize("NFC", path))
+    if found is None or not os.path.isfile(folder / found):
+        raise PromptError(f"{where}: there is no file {shorten(name)} in {folder}")
+    return found
+
+
+def _other_captions(folder):
+    others = sorted(file for file in os.listdir(folder) if file.startswith("metadata.")) if folder.is_dir() else []
+    return f" (but {shorten(', '.join(others))}, which is not read)" if others else ""
+
+
+def read_text_file(path):
+    """The text of a file in UTF-8 or UTF-16, at most 100 MB of it.
 
     Raises:
-        PromptError: it is missing, wrongly encoded, or far too long to be a caption.
+        PromptError: it cannot be read.
     """
-    text = " ".join(_read_text(path).split())
-    if len(text) > MAX_CAPTION:
-        raise PromptError(f"{path} has {len(text):,} letters, which is no caption; at most {MAX_CAPTION:,}")
-    return check_text(text, f"caption in {path}")
+    return check_text(_read_text(path), f"text in {path}:")
 
 
 def read_prompts(path):
@@ -78,6 +102,19 @@ def read_prompt_rows(path):
     if not rows:
         raise PromptError(f"{path}: no prompts in it; write one a line")
     return rows
+
+
+SMALL_VOCABULARY = 5_000  # tokens; a tokenizer with fewer knows whole words, those of its model's captions
+
+
+def unknown_words(tokenizer, prompt):
+    """The words of a prompt that a small model has never met; none for a model with a large vocabulary.
+
+    The tokenizer of the embedded model has one token for each word of its world, and spells all others out.
+    """
+    if len(tokenizer) > SMALL_VOCABULARY:
+        return []
+    return [word for word in re.findall(r"[^\W\d_]+", prompt) if len(tokenizer.tokenize(word)) > 1]
 
 
 def parse_seeds(text):
@@ -108,10 +145,7 @@ def parse_seeds(text):
 
 def _read_text(path):
     try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_TEXT:  # a named pipe would be waited for for ever
-            raise PromptError(f"cannot read {path}: it is not a file of text, or larger than {MAX_TEXT // 10**6} MB")
-        data = Path(path).read_bytes()
+        data = read_bytes(path, most=MAX_TEXT)
     except FileNotFoundError as error:
         raise PromptError(f"there is no file {path}; check the spelling") from error
     except OSError as error:

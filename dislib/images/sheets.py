@@ -5,14 +5,13 @@ and `ballots/STYLE` (a method a row, a prompt a column, one guidance weight), ma
 """
 
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from ..errors import DislibError, shorten
-from ..files import write_atomic, write_json
+from ..files import check_regular, read_json, write_atomic, write_json
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,9 @@ def read_sheet(path):
     """
     path = Path(path)
     try:
-        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        facts = read_json(path.with_suffix(".json"))
         rows, columns = facts.pop("rows"), facts.pop("columns")
+        check_regular(path)
         canvas = Image.open(path).convert("RGB")
         (width, left), (height, above) = divmod(canvas.width, len(columns)), divmod(canvas.height, len(rows))
         if left or above:

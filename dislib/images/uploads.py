@@ -18,8 +18,8 @@ from PIL import Image
 
 from ..errors import DislibError, PromptError, shorten
 from ..files import make_folder, write_atomic, write_json, write_png
+from .captions import MAX_CAPTION
 from .images import image_problem, load_image
-from .prompts import MAX_CAPTION
 
 MAX_BYTES = 30_000_000  # of one file
 MAX_PICTURES = 200  # in one folder

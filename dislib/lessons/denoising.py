@@ -3,7 +3,8 @@
 import torch
 
 from ..core.pipeline import latent_shape
-from ..core.sampling import check_guidance, make_scheduler
+from ..core.sampling import check_guidance, scheduler_of
+from ..core.schedulers import make_scheduler
 from ..errors import DislibError, SamplerError
 
 AT = (1000, 667, 333, 0)  # as on the paper's poster
@@ -39,12 +40,9 @@ def denoise(pipe, prompt, z_T, *, at=AT, guidance=3.0, steps=12, scheduler="dpm"
         way.append((times[step + 1], tensors["latents"].float().cpu()))
         return tensors
 
-    before, pipe.scheduler = pipe.scheduler, scheduler
-    try:
+    with scheduler_of(pipe, scheduler):
         pipe(
             prompt, latents=z_T.to(pipe.device, pipe.unet.dtype), guidance_scale=check_guidance(guidance),
             num_inference_steps=steps, output_type="latent", callback_on_step_end=keep,
         )  # fmt: skip
-    finally:
-        pipe.scheduler = before
     return torch.cat([min(way, key=lambda passed: abs(passed[0] - t))[1] for t in at])

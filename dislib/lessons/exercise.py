@@ -4,9 +4,12 @@ No check raises: an exercise that is still open, or wrong, never stops a noteboo
 shows itself as the last line of a cell.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+
+from ..errors import shorten
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,42 @@ def wrong(text):
 
 def still_open(text):
     return Verdict("open", text)
+
+
+def as_number(answer, what="One number"):
+    """(the answer as a float, None), or (None, verdict) if it is open, or no number."""
+    if answer is None or answer is Ellipsis:
+        return None, still_open(f"Put your {what.split()[-1]} in place of the dots.")
+    try:
+        value = float(answer)
+    except (TypeError, ValueError, RuntimeError):
+        return None, wrong(f"{what} is asked for, got {shorten(repr(answer), 40)}.")
+    return (value, None) if math.isfinite(value) else (None, wrong("Your number is not finite."))
+
+
+def call(function, *arguments):
+    """(what the reader's function returns, None), or (None, verdict) if it stops or returns nothing yet."""
+    if not callable(function):
+        return None, wrong("Hand over the function itself, by its name and without brackets.")
+    try:
+        found = function(*arguments)
+    except Exception as error:  # a reader's function may raise anything
+        return None, wrong(_stopped(error))
+    if any(part is None or part is Ellipsis for part in (found if isinstance(found, tuple) else (found,))):
+        return None, still_open("Your function returns nothing yet.")
+    return found, None
+
+
+def _stopped(error):
+    """What a function stopped with, and for the usual mistakes what to do."""
+    told = f"Your function stopped with {type(error).__name__}: {shorten(str(error), 200)}"
+    if isinstance(error, AttributeError) and "'float'" in str(error):
+        return f"{told}. `abar` is a plain number: write abar ** 0.5, or np.sqrt(abar)."
+    if isinstance(error, TypeError) and "sqrt()" in str(error):
+        return f"{told}. `torch.sqrt` takes tensors, and `abar` is a plain number: write abar ** 0.5."
+    if "ellipsis" in str(error):
+        return f"{told}. A `...` is still in it: put something in the place of every one."
+    return told + "."
 
 
 def as_array(answer):

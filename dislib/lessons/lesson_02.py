@@ -9,17 +9,21 @@ import numpy as np
 from ..core.prior import first_timestep
 from ..core.signal import check_latents
 from ..errors import DislibError
+from ..evaluation.judge import load_judge, zero_shot
 from ..figures.plots import bars, curve, latent_maps
-from ..images.looks import rgb_to_lab, thumbnails
-from .claim import _above, _below, _between_prompts, _palette, _rms
-from .exercise import as_array, close, right, still_open, wrong
+from ..images.looks import measure_grid, rgb_to_lab
+from ..world import THINGS
+from .claim import DRAWS, RATE, VISIBLE, _palette, above, below, chance, check, nearer, style_distance
+from .exercise import as_array, call, close, right, still_open, wrong
+from .seed_share import shuffle_pairing
 
 
 def claim_prior_mean_not_zero(prior, *, n=None):
     """The mean of a style's latents is many standard errors from 0, the mean of white noise.
 
-    Value: rms over channels of `mean / (std / sqrt(n))`, at a typical (median) position. Threshold: the same at the
-    most extreme position of the control. Control: white noise in place of the n pictures, at a typical position.
+    Value: rms over channels of `mean / (std / sqrt(n))`, at a typical (median) position. Threshold: what one position of
+    white noise exceeds once in two hundred times. Where neighbours say the same, as in pictures, half of all positions
+    exceed it once in a hundred times at most. Control: the prior of n latents of white noise.
 
     Args:
         prior: has `mean` and `std (c, h, w)` and knows its number of pictures (`meta["n"]`).
@@ -28,46 +32,51 @@ def claim_prior_mean_not_zero(prior, *, n=None):
     n = int(prior.meta["n"] if n is None else n)
     if n < 2:
         raise DislibError(f"a prior of {n} picture has no standard error; use one of at least 2")
-    found = _standard_errors(prior.mean, prior.std, n)
     noise = np.random.default_rng(0).standard_normal((n, *np.shape(prior.mean)))
-    white = _standard_errors(noise.mean(axis=0), noise.std(axis=0, ddof=1), n)
-    text = (f"At a typical position the mean of the style's {n} latents lies {np.median(found):.1f} standard errors "
-            f"from 0; the mean of {n} white-noise latents lies {np.median(white):.1f} from it, and at most "
-            f"{white.max():.1f}.")
-    return _above("A style's latents are not centred on 0", float(np.median(found)), float(white.max()),
-                  float(np.median(white)), text)
+    return check("A style's latents are not centred on 0", lambda mean, std: _not_zero(mean, std, n),
+                 (prior.mean, prior.std), (noise.mean(axis=0), noise.std(axis=0, ddof=1)), unit="{:.1f}",
+                 text=f"At a typical position the mean of the style's {n} latents lies {{value}} standard errors from 0.",
+                 against=f"with {n} latents of white noise in place of the style's",
+                 why="white noise gets there once in a hundred times")
 
 
-def _standard_errors(mean, std, n):
-    """rms over channels of mean / standard error: `(h, w)`."""
+def _not_zero(mean, std, n):
     mean, std = np.asarray(mean, dtype=np.float64), np.asarray(std, dtype=np.float64)
-    return np.sqrt(np.mean((mean * np.sqrt(n) / np.maximum(std, 1e-12)) ** 2, axis=0))
+    errors = np.sqrt(np.mean((mean * np.sqrt(n) / np.maximum(std, 1e-12)) ** 2, axis=0))  # (h, w)
+    white = np.random.default_rng(0).standard_t(n - 1, size=(20_000, len(mean)))
+    return above(np.median(errors), np.quantile(np.sqrt(np.mean(white**2, axis=1)), 1 - RATE / 2))
 
 
-def claim_prior_shows_palette(decoded, images, *, blank):
+def claim_prior_shows_palette(decoded, images):
     """The decoded mean of every style shows that style's colours, and where they lie.
 
     Pictures are compared as 8 x 8 thumbnails in L*a*b*. Value: distance of the decoded mean to the style's own mean
-    thumbnail over the distance to the nearest other style's; the worst style counts. Threshold: 1. Control: the
-    decoded mean of white noise in place of every style's, which cannot be nearest to all of them.
+    thumbnail over the distance to the nearest other style's; the worst style counts. Threshold: 1, where another style
+    is as near. Control: the decoded means handed to the wrong styles.
 
     Args:
-        decoded: from style to the picture its prior's mean decodes to.
-        images: from style to pictures of it; at least two styles, all of `decoded` among them.
-        blank: the picture that a latent of zeros decodes to.
+        decoded: from style to the picture its prior's mean decodes to; at least five, since in any random order of them
+            all are right once in 120 times.
+        images: from style to pictures of it, all of `decoded` among them.
     """
     missing = sorted(set(decoded) - set(images))
-    if missing or len(images) < 2 or not decoded:
-        raise DislibError(f"{len(decoded)} decoded means against {len(images)} styles: give pictures of at least two "
-                          f"styles, and of each style that is decoded" + f" (none of {missing})" * bool(missing))
+    if missing or len(decoded) < 5:
+        raise DislibError(f"{len(decoded)} decoded means against {len(images)} styles: give at least five styles, and "
+                          "pictures of each that is decoded" + f" (none of {missing})" * bool(missing))
     palettes = {style: _palette(pictures) for style, pictures in images.items()}
-    ratios = {style: _ratio(_palette([picture]), palettes, style) for style, picture in decoded.items()}
-    control = max(_ratio(_palette([blank]), palettes, style) for style in decoded)
-    worst = max(ratios, key=ratios.get)
+    means = {style: _palette([picture]) for style, picture in decoded.items()}
+    ratios = {style: _ratio(means[style], palettes, style) for style in means}
+    handed_on = dict(zip(means, [*list(means.values())[1:], next(iter(means.values()))]))
     text = (f"{sum(r < 1 for r in ratios.values())} of {len(ratios)} decoded prior means are nearest to the mean "
-            f"picture of their own style; the closest call is {worst}, at {ratios[worst]:.2f} of the distance to the "
-            f"next style. The decoded mean of white noise reaches {control:.2f} for the style it fits least.")
-    return _below("A prior shows its style's palette", ratios[worst], 1.0, control, text)
+            f"picture of their own style. The closest call is {max(ratios, key=ratios.get)}, at {{value}} of the distance "
+            "to the next style (thumbnails in L*a*b*).")
+    return check("A prior shows its style's palette", lambda means: _worst_ratio(means, palettes), (means,), (handed_on,),
+                 text=text, against="with every mean handed to the next style",
+                 why="at 1 another style is as near", unit="{:.2f}")
+
+
+def _worst_ratio(means, palettes):
+    return below(max(_ratio(means[style], palettes, style) for style in means), 1.0)
 
 
 def _ratio(palette, palettes, style):
@@ -77,12 +86,16 @@ def _ratio(palette, palettes, style):
     return own / max(min(distance.values()), 1e-12)
 
 
+BAND_STEP = 0.5  # of the unit in which latents are measured
+
+
 def claim_band_in_mean(means, style="comic", *, band=0.2):
     """A caption band that every picture has is written in the top rows of the style's mean.
 
     Value: how far mu steps at the band's lower edge, from the rows of the band to as many rows below it (norm over
     channels), in the column where it steps least: a band goes all the way across, a figure on a ground does not.
-    Threshold: the largest such step of another style. Control: the middle (median) one of the others.
+    Threshold: `BAND_STEP`, fixed beforehand. Control: of the other styles, which have no band, the one that steps
+    most.
 
     Args:
         means: from style to mu `(c, h, w)`; `style` and at least two others.
@@ -91,13 +104,13 @@ def claim_band_in_mean(means, style="comic", *, band=0.2):
     """
     if style not in means or len(means) < 3:
         raise DislibError(f"means of {', '.join(means) or 'no style'} are given; give {style} and at least two others")
-    steps = {name: _step(mean, band) for name, mean in means.items()}
-    value = steps.pop(style)
-    nearest = max(steps, key=steps.get)
-    text = (f"At the lower edge of the band the mean of {style} steps by {value:.2f} or more in every column; the most "
-            f"another style does at that height is {steps[nearest]:.2f} ({nearest}).")
-    return _above(f"The {style}'s caption band is in its mean", value, steps[nearest],
-                  float(np.median(list(steps.values()))), text)
+    others = {name: _step(mean, band) for name, mean in means.items() if name != style}
+    nearest = max(others, key=others.get)
+    return check(f"The {style}'s caption band is in its mean", lambda mean: above(_step(mean, band), BAND_STEP),
+                 (means[style],), (means[nearest],), unit="{:.2f}",
+                 text=f"At the lower edge of the band the mean of {style} steps by {{value}} or more in every column.",
+                 against=f"on {nearest}, which steps most of the {len(others)} styles without a band",
+                 why="half the spread of white noise, fixed beforehand")
 
 
 def _step(mean, band):
@@ -107,69 +120,127 @@ def _step(mean, band):
     return float(np.linalg.norm(step, axis=0).min())
 
 
-def claim_error_shrinks(latents, *, sizes=(3, 6, 12, 25, 50), repeats=100):
-    """The error of a style's mean falls with the square root of the number of pictures.
+EXPONENT_OFF = 0.12  # how far from -1/2 still counts as the square root
 
-    Value: distance of the measured exponent (slope of log error over log n, `subset_errors`) from -1/2.
-    Threshold: four times the exponent's own standard error (bootstrap over the repeats). Control: n copies of one
-    picture in place of n pictures, whose error does not fall at all.
+
+def claim_error_shrinks(latents, *, sizes=(3, 6, 12, 25), repeats=100, frames=10):
+    """The error of a style's mean falls with the square root of the number of different pictures.
+
+    Value: distance of the measured exponent (slope of log error over log n, `run_errors`) from -1/2. Threshold:
+    `EXPONENT_OFF`, fixed beforehand. Control: a film, in which each picture is seen for `frames` frames: as many
+    pictures, but not different ones.
 
     Args:
-        latents: scaled latents of one style, twice the largest of `sizes` at least.
+        latents: scaled latents of one style, twice the largest of `sizes` at least, in any order.
     """
-    found = subset_errors(latents, sizes, repeats=repeats)
-    exponent = _exponent(sizes, found.mean)
-    rng = np.random.default_rng(0)
-    draws = [_exponent(sizes, found.mean[rng.integers(repeats, size=repeats)]) for _ in range(200)]
-    spread = float(np.std(draws, ddof=1))
-    copies = _exponent(sizes, np.ones_like(found.mean))
+    latents = check_latents(latents)
+    film = latents[: -(-len(latents) // frames)].repeat(frames, axis=0)[: len(latents)]
+    exponent = _exponent(sizes, run_errors(latents, sizes, repeats=repeats))
     text = (f"Measured on sets of {min(sizes)} to {max(sizes)} pictures, the error of mu goes with n to the power "
-            f"{exponent:.2f} +- {spread:.2f}, where theory says -0.5; for n copies of one picture it would be "
-            f"{abs(copies):.0f}.")
-    return _below("Four times the pictures, half the error", abs(exponent + 0.5), 4 * spread, abs(copies + 0.5), text)
+            f"{exponent:.2f}: {{value}} from the -0.5 of theory. Four times the pictures give {4**exponent:.2f} times the "
+            "error.")
+    return check("Four times the pictures, half the error",
+                 lambda latents: below(abs(_exponent(sizes, run_errors(latents, sizes, repeats=repeats)) + 0.5), EXPONENT_OFF),
+                 (latents,), (film,), text=text, unit="{:.2f}",
+                 against=f"with a film in place of the pictures, {frames} frames of each",
+                 why="so near, four times the pictures give 0.42 to 0.59 times the error")
+
+
+def run_errors(latents, sizes, *, repeats=100, seed=0):
+    """Error of mu from n pictures that follow each other: `(repeats, sizes)`, in units of sigma.
+
+    As `subset_errors`, but the two sets are runs of neighbours, half of the latents apart. For different pictures that is
+    as good as drawing lots. In a film neighbours are alike, and lots would hide it.
+    """
+    latents, rng = check_latents(latents), np.random.default_rng(seed)
+    _check_sizes(sizes, len(latents))
+    half, sigma = len(latents) // 2, np.sqrt(np.mean(latents.var(axis=0, ddof=1)))
+    rolled = (np.roll(latents, rng.integers(len(latents)), axis=0) for _ in range(repeats))
+    off = [[turned[:n].mean(axis=0) - turned[half : half + n].mean(axis=0) for n in sizes] for turned in rolled]
+    return np.sqrt(np.mean(np.square(off), axis=(2, 3, 4)) / 2) / max(sigma, 1e-12)
 
 
 def _exponent(sizes, errors):
     """Slope of the log of the rms error over log n."""
-    return float(np.polyfit(np.log(sizes), np.log(np.mean(errors**2, axis=0)) / 2, 1)[0])
+    return float(np.polyfit(np.log(sizes), np.log(np.maximum(np.mean(errors**2, axis=0), 1e-24)) / 2, 1)[0])
 
 
-def claim_start_brings_style(white, started, images, *, draws=200):
+def claim_start_brings_style(white, started, images, *, look="colour"):
     """Pictures of one model and the same prompts come closer to a style when they start from its prior.
 
-    Distance of mean 8 x 8 thumbnails in L*a*b*, rms over positions. Value: from the pictures of the style's start to
-    the style. Threshold: the least that resampled pictures of the white start reach. Control: the white start itself.
+    The value is how much nearer, see `claim.nearer`. The threshold is what chance reaches once in a hundred times when a
+    coin decides in each pair who is who; the control is one such toss. Colours are nearly told by the start itself. Look
+    at the "drawing", in which there is no colour: a start alone brings little of that.
 
     Args:
-        white, started: pictures from white noise and from the style's start; the same prompts and seeds.
+        white, started: pictures from white noise and from the style's start; the same prompts and seeds, at least 8.
         images: pictures of the style.
-        draws: how often the white pictures are drawn again, with replacement.
+        look: "colour" or "drawing".
     """
-    style = _palette(images)
-    looks = rgb_to_lab(thumbnails(white))
-    rng = np.random.default_rng(0)
-    again = [_rms(looks[rng.integers(len(looks), size=len(looks))].mean(axis=0) - style) for _ in range(draws)]
-    value, control = _rms(_palette(started) - style), _rms(looks.mean(axis=0) - style)
-    text = (f"The mean picture of {len(started)} from the style's start is {value:.1f} away from the style's own; of "
-            f"{len(white)} from white noise, {control:.1f}, and {min(again):.1f} at the least when they are resampled.")
-    return _below("The start brings the style's colours", value, float(min(again)), control, text)
+    return nearer(started, white, images, names=("the style's start", "white noise"), look=look)
 
 
-def claim_prompt_survives(kept, lost):
+def claim_prompt_survives(kept, lost, *, draws=DRAWS):
     """From one start, pictures of one model still tell their prompts apart; from another they no longer do.
 
-    Value: how far pictures of different prompts from the same seed differ (std over prompts of 8 x 8 thumbnails in
-    L*a*b*, rms over positions; mean over seeds) for the first start. Threshold: the largest such number of any seed
-    for the second. Control: the second's mean over seeds.
+    Value: how far the mean pictures of the prompts lie apart (std over prompts of 8 x 8 thumbnails in L*a*b*, rms over
+    positions). Threshold: a difference that can just be seen, or what is reached once in a hundred times with the
+    pictures of each seed dealt to the prompts at random, if that is more. Control: the other start.
 
     Args:
-        kept, lost: rows of prompts, columns of seeds, PIL pictures of the two starts; at least 2 prompts.
+        kept, lost: rows of prompts, columns of seeds, PIL pictures of the two starts; at least 3 prompts and 3 seeds,
+            and 4 of one of them.
     """
-    value, control = (_between_prompts(grid) for grid in (kept, lost))
-    text = (f"From the first start, pictures of {len(kept)} prompts differ by {value.mean():.1f} (L*a*b*), seed by "
-            f"seed; from the second by {control.mean():.1f}, and by {control.max():.1f} at most.")
-    return _above("One start leaves room for the prompt, the other does not", float(value.mean()),
-                  float(control.max()), float(control.mean()), text)
+    kept, lost = (_prompts_and_seeds(grid) for grid in (kept, lost))
+    text = f"From the first start, the mean pictures of {len(kept)} prompts lie {{value}} apart (units of L*a*b*)."
+    return check("One start leaves room for the prompt, the other does not", lambda grid: _apart(grid, draws), (kept,),
+                 (lost,), text=text, against="from the second start", unit="{:.1f}",
+                 why="so large a difference can be seen, and chance gets there once in a hundred times at most")
+
+
+def _apart(looks, draws):
+    between = lambda looks: float(np.sqrt(looks.mean(axis=1).var(axis=0, ddof=1).sum(axis=-1).mean()))
+    rng = np.random.default_rng(0)
+    dealt = [between(shuffle_pairing(looks.swapaxes(0, 1), rng).swapaxes(0, 1)) for _ in range(draws)]
+    return above(between(looks), max(VISIBLE, chance(dealt)))
+
+
+def _prompts_and_seeds(grid):
+    if min(len(grid), len(grid[0])) < 3 or len(grid) + len(grid[0]) < 7:
+        raise DislibError(f"{len(grid)} prompts with {len(grid[0])} seeds; give at least 3 of both, and 4 of one")
+    return rgb_to_lab(measure_grid(grid, "thumbnail"))  # (prompts, seeds, 8, 8, 3)
+
+
+def claim_things_are_told(pictures, prompts, judge, *, control=None, draws=DRAWS):
+    """A judge who sees the pictures alone can say which thing each prompt asked for.
+
+    It knows nothing of the style's colours: it is about what is drawn. Value: share of pictures whose thing is named
+    rightly, of all things in the prompts. Threshold: what is reached once in a hundred times with the prompts shuffled.
+    Control: other pictures of the same prompts, or the same pictures with the prompts shuffled.
+
+    Args:
+        pictures: PIL pictures.
+        prompts: one a picture; each with one of `world.THINGS` in it, four different ones at least.
+        judge: see `load_judge`.
+        control: pictures of the same prompts that should not tell, such as another start's.
+    """
+    asked = np.array([next((word for word in prompt.split() if word in THINGS), "") for prompt in prompts])
+    things = sorted(set(asked))
+    if "" in things or len(things) < 4 or len(pictures) != len(prompts):
+        raise DislibError(f"{len(pictures)} pictures of {len(prompts)} prompts with {len(things)} things; name one thing in "
+                          "each prompt, at least four different ones")
+    see = lambda images: np.array(things)[zero_shot(images, [f"a {thing}" for thing in things], judge).choices]
+    said, shuffled = see(pictures), np.random.default_rng([0, 1]).permutation(asked)
+    other = (said, shuffled) if control is None else (see(control), asked)
+    return check("The things can be told", lambda said, asked: _named(said, asked, draws), (said, asked), other,
+                 text=f"Of {len(said)} pictures, the judge names the right one of {len(things)} things in {{value}}.",
+                 against="with the prompts shuffled" if control is None else "in the other pictures",
+                 why="shuffled prompts get there once in a hundred times", unit="{:.0%}")
+
+
+def _named(said, asked, draws):
+    rng = np.random.default_rng(0)
+    return above(np.mean(said == asked), chance([np.mean(said == rng.permutation(asked)) for _ in range(draws)]))
 
 
 # --- lesson 02: the style prior -----------------------------------------------------------------------------------
@@ -194,8 +265,15 @@ def check_prior_by_hand(mean, std, latents):
 def _mean_mistake(mean, z):
     if close(mean, z.mean(axis=0)):
         return None
-    if close(mean, np.median(z, axis=0)):
-        return "That is the median; the prior takes the mean."
+    mistakes = {
+        "That is the median; the prior takes the mean.": np.median(z, axis=0),
+        "That is the sum; divide by the number of pictures.": z.sum(axis=0),
+        "That is sigma: have the two changed places?": z.std(axis=0, ddof=1),
+        "That is one picture's latent; average over all of them.": z[0],
+    }
+    for text, answer in mistakes.items():
+        if close(mean, answer):
+            return text
     return "The mean has the right shape but other values: is it the mean over all pictures of `latents`?"
 
 
@@ -214,27 +292,52 @@ def _std_mistake(std, z):
 
 
 def check_how_many(for_mean, for_std):
-    """Exercise 2: pictures for a standard error of mu of 5 % of sigma (400), and of sigma of 10 % (51)."""
+    """Exercise 3: pictures for a standard error of mu of 5 % of sigma (400), and of sigma of 10 % (51).
+
+    Whole pictures, and enough of them: 399 miss the mark by a hair, and are told so.
+    """
     if for_mean in (None, Ellipsis) or for_std in (None, Ellipsis):
         return still_open("Put your two numbers in place of the dots.")
     try:
         for_mean, for_std = float(for_mean), float(for_std)
     except (TypeError, ValueError):
         return wrong("Two numbers are asked for.")
-    if for_mean == 20:
-        return wrong("20 = 1 / 0.05, but the error falls with the *square root* of n.")
-    if not 399 <= for_mean <= 401:
-        return wrong("Not `for_mean` yet: solve 1 / sqrt(n) = 0.05 for n.")
-    if for_std == 100:
-        return wrong("100 is right for the mean. Sigma's relative error is 1 / sqrt(2 (n - 1)): note the 2.")
-    if not 50 <= for_std <= 52:
-        return wrong("`for_mean` is right. Now solve 1 / sqrt(2 (n - 1)) = 0.10 for n.")
+    for name, value, least, mistakes in (
+        ("for_mean", for_mean, 400, _MEAN_MISTAKES), ("for_std", for_std, 51, _STD_MISTAKES)
+    ):  # fmt: skip
+        if value == least:
+            continue
+        if text := mistakes.get(round(value, 6)):
+            return wrong(text)
+        if least - 1.5 < value < least:
+            return wrong(f"`{name}` is nearly right: with {value:g} pictures the error is still above the mark. Count on.")
+        if least < value < least + 1.5:
+            return wrong(f"`{name}` is nearly right: one picture fewer is enough. No rounding up is needed here.")
+        return wrong(f"Not `{name}` yet: solve {_SOLVE[name]} for n.")
     return right("So the 50 pictures of `StylePrior.from_images` are a tenth off in sigma, and a seventh of a sigma in "
                  "mu; ten times better would take a hundred times the pictures.")
 
 
+_SOLVE = {"for_mean": "1 / sqrt(n) = 0.05", "for_std": "1 / sqrt(2 (n - 1)) = 0.10"}
+_MEAN_MISTAKES = {
+    20: "`for_mean`: 20 = 1 / 0.05, but the error falls with the *square root* of n.",
+    100: "`for_mean`: 100 is for an error of 10 %; the mean is to be known to 5 %.",
+    51: "The two have changed places: `for_mean` is about the mean.",
+    0.0025: "`for_mean`: 0.0025 is 0.05 squared; n is 1 over that.",
+    4.472136: "`for_mean`: the root is on the wrong side. sqrt(n) = 20, so n is 20 squared.",
+}
+_STD_MISTAKES = {
+    100: "`for_std`: 100 is right for the mean. Sigma's relative error is 1 / sqrt(2 (n - 1)): note the 2.",
+    50: "`for_std`: 50 is n - 1. The formula has n - 1 in it, so n is one more.",
+    101: "`for_std`: n - 1 is right in it, the factor 2 is not there yet.",
+    201: "`for_std`: 201 is for an error of 5 %; sigma is to be known to 10 %.",
+    10: "`for_std`: 10 = 1 / 0.10, but the error falls with the *square root* of n.",
+    6: "`for_std`: 6 leaves out the square: 2 (n - 1) is 1 / 0.10 squared.",
+}
+
+
 def check_band(mine, host, donor, rows):
-    """Exercise 3: `mine` is `host (c, h, w)` with the top `rows` rows of `donor`."""
+    """Exercise 2: `mine` is `host (c, h, w)` with the top `rows` rows of `donor`."""
     if mine is None or mine is Ellipsis:
         return still_open("Put your latent in place of the dots.")
     mine, host, donor = as_array(mine), as_array(host), as_array(donor)
@@ -243,15 +346,36 @@ def check_band(mine, host, donor, rows):
     if close(host[:, :rows], donor[:, :rows]):
         return wrong("The first style's own mean has changed under your hands: run the cells above again, and change a "
                      "`.clone()` of it.")
-    if close(mine[:, :, :rows], donor[:, :, :rows]) and not close(mine[:, :rows], donor[:, :rows]):
-        return wrong("Those are the left *columns*. A latent is (channel, row, column), so rows are the second index.")
-    if close(mine, donor):
-        return wrong("That is the other style's mean from top to bottom; take its top rows only.")
+    if close(mine[:, :rows], donor[:, :rows]) and close(mine[:, rows:], host[:, rows:]):
+        return right("mu is a picture: it can be cut and pasted like one.")
+    return wrong(_band_mistake(mine, host, donor, rows))
+
+
+def _band_mistake(mine, host, donor, rows):
+    def pasted(where, onto=host, what=donor):
+        latent = onto.copy()
+        latent[where] = what[where]
+        return latent
+
+    all_channels = " Did you write `[:rows]`? That takes channels, and there are no more." if rows >= len(host) else ""
+    mistakes = {
+        "That is the first style's mean, unchanged: paste the other's top rows in.": host,
+        f"That is the other style's mean from top to bottom; take its top rows only.{all_channels}": donor,
+        "Those are *channels*. A latent is (channel, row, column), so rows are the second index: `[:, :rows]`.":
+            pasted(np.s_[:rows]),
+        "Those are the left *columns*. A latent is (channel, row, column), so rows are the second index.":
+            pasted(np.s_[:, :, :rows]),
+        "The other way round: the band comes from the second style, the rest from the first.":
+            pasted(np.s_[:, :rows], donor, host),
+        "Those are the *bottom* rows; row 0 is the top of the picture.": pasted(np.s_[:, -rows:]),
+        "Only the first channel has the band: take all of them, `[:, :rows]`.": pasted(np.s_[0, :rows]),
+    }  # fmt: skip
+    near = [text for text, answer in mistakes.items() if close(mine, answer)]
+    if near:
+        return near[0]
     if not close(mine[:, :rows], donor[:, :rows]):
-        return wrong(f"The top {rows} rows are not the other style's yet, in all channels.")
-    if not close(mine[:, rows:], host[:, rows:]):
-        return wrong(f"The top {rows} rows are right, but below them something else has changed too.")
-    return right("mu is a picture: it can be cut and pasted like one.")
+        return f"The top {rows} rows are not the other style's yet, in all channels."
+    return f"The top {rows} rows are right, but below them something else has changed too."
 
 
 def check_leak(function):
@@ -264,12 +388,9 @@ def check_leak(function):
     draw = torch.Generator().manual_seed(0)
     mean, std, n, u = (torch.randn(4, 2, 2, generator=draw) for _ in range(4))
     std, abar = std.abs() + 0.1, 0.04
-    try:
-        found = function(mean, std, n, u, abar)
-    except Exception as error:  # a reader's function may raise anything
-        return wrong(f"Your function stopped with {type(error).__name__}: {error}")
-    if found is None or found is Ellipsis:
-        return still_open("Your function returns nothing yet.")
+    found, verdict = call(function, mean, std, n, u, abar)
+    if verdict is not None:
+        return verdict
     return _leak_verdict(as_array(found), *(np.asarray(x, dtype=np.float64) for x in (mean, std, n, u)), abar)
 
 
@@ -284,6 +405,9 @@ def _leak_verdict(found, mean, std, n, u, abar):
         "That is the paper's start, with no leak in it: it needs `n`, and `abar`.": mean + std * u,
         "Picture and noise must differ: draw the picture with `n`, the noise is `u`.": a * (mean + std * u) + b * u,
         "The mean alone leaks in; add the style's own spread, `std * n`.": a * mean + b * u,
+        "The picture is `mean + std * n`; here the mean was left out.": a * std * n + b * u,
+        "`std` is sigma itself, not its square: take it as it is.": a * (mean + std**2 * n) + b * u,
+        "Picture and noise must be weighted: with sqrt(abar) and sqrt(1 - abar).": x + u,
     }
     for text, answer in mistakes.items():
         if close(found, answer):
@@ -320,13 +444,18 @@ def subset_errors(latents, sizes, *, repeats=20, seed=0):
         repeats: pairs of sets drawn for each n, by `seed`.
     """
     latents, sizes = check_latents(latents), np.asarray(sizes, dtype=int)
-    if not len(sizes) or sizes.min() < 2 or 2 * sizes.max() > len(latents):
-        raise DislibError(f"sizes {sizes.tolist()} are out of range: two sets without a common picture are drawn from "
-                         f"{len(latents)}, so each may hold 2 to {len(latents) // 2}")
+    _check_sizes(sizes, len(latents))
     rng = np.random.default_rng(seed)
     sigma = latents.std(axis=0, ddof=1)
     errors = np.array([[_pair_errors(latents, n, sigma, rng) for n in sizes] for _ in range(repeats)])
     return SubsetErrors(sizes, errors[..., 0], errors[..., 1])
+
+
+def _check_sizes(sizes, pictures):
+    sizes = list(map(int, sizes))
+    if not sizes or min(sizes) < 2 or 2 * max(sizes) > pictures:
+        raise DislibError(f"sizes {sizes} are out of range: two sets without a common picture are drawn from "
+                         f"{pictures}, so each may hold 2 to {pictures // 2}")
 
 
 def _pair_errors(latents, n, sigma, rng):

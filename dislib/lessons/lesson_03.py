@@ -8,68 +8,72 @@ from ..core.gaussian import share_of
 from ..core.pipeline import separate
 from ..core.prior import first_timestep
 from ..errors import DislibError
+from ..evaluation.judge import load_judge
 from ..evaluation.learning import races, read_learning
 from ..evaluation.table import read_results
 from ..figures.learning_curves import learning_figure, parts_figure
 from ..figures.plots import bars, curve
-from ..images.looks import mean_lab, rgb_to_lab, thumbnails
+from ..images.looks import mean_lab
 from ..images.sheets import read_sheet
 from ..training.methods import METHODS
 from ..training.objective import draw_noise, noise_loss
 from .changes import weight_changes
-from .claim import _above, _below, _palette, _rms
+from .claim import DRAWS, above, chance, check, dealt, more_than, nearer, style_distance
 from .denoising import AT, denoise
-from .exercise import as_array, close, right, still_open, wrong
-from .lesson_02 import claim_prompt_survives
+from .exercise import as_array, as_number, call, close, right, wrong
+from .lesson_02 import claim_prompt_survives, claim_things_are_told
 from .live import Film, together
+from .seed_share import shuffle_pairing
 
 
-def claim_nearer_to_style(ours, rival, images, *, names=("style noise", "white noise"), draws=200):
-    """One heap of pictures is nearer to a style's colours and layout than another.
+def claim_nearer_to_style(ours, rival, images, *, names=("style noise", "white noise"), look="colour"):
+    """One heap of pictures is nearer to a style than another, in its colours and layout, or in its drawing.
 
-    Distance of mean 8 x 8 thumbnails in L*a*b*, rms over positions. Value: from our pictures to the style. Threshold:
-    the least that the rival's pictures reach when they are resampled. Control: the rival's pictures as they are.
+    The value is how much nearer, see `claim.nearer`. The threshold is what chance reaches once in a hundred times when a
+    coin decides in each pair who is who; the control is one such toss.
 
     Args:
-        ours, rival: pictures of the same prompts and seeds.
+        ours, rival: pictures of the same prompts and seeds, at least 8.
         images: pictures of the style.
         names: what ours and the rival are called.
-        draws: how often the rival's pictures are drawn again, with replacement.
+        look: "colour" (nearly told by a start that has the style's mean) or "drawing" (without any colour).
     """
-    if len(ours) != len(rival) or len(ours) < 4:
-        raise DislibError(f"{len(ours)} pictures against {len(rival)}; give as many of both, at least 4")
-    style, looks = _palette(images), rgb_to_lab(thumbnails(rival))
-    rng = np.random.default_rng(0)
-    again = [_rms(looks[rng.integers(len(looks), size=len(looks))].mean(axis=0) - style) for _ in range(draws)]
-    value, control = _rms(_palette(ours) - style), _rms(looks.mean(axis=0) - style)
-    text = (
-        f"The mean picture of {len(ours)} by {names[0]} is {value:.1f} away from the style's own (L*a*b*); of as many by"
-        f" {names[1]}, {control:.1f}, and {min(again):.1f} at the least when they are resampled."
-    )
-    return _below(f"Nearer to the style: {names[0]}", value, float(min(again)), control, text)
+    return nearer(ours, rival, images, names=names, look=look)
 
 
-def claim_colour_hangs_on_seed(grid, free, images):
-    """In one heap of pictures the colour hangs on the seed, more than in another.
+def claim_colour_hangs_on_seed(grid, free, images, *, draws=DRAWS):
+    """In one heap of pictures the colour hangs on the seed; in another it does not.
 
-    Value: how far the mean colours (L*a*b*) of a prompt's pictures lie apart from seed to seed (std, rms over
-    prompts). Threshold: the same in the other heap, for the prompt where it is largest. Control: the other heap's, rms
-    over prompts.
+    Value: how far the seeds' mean colours lie apart (std in L*a*b*, each prompt's own mean taken away). Threshold: twice
+    as far as the style's own pictures lie apart, or what is reached once in a hundred times with the pictures of each
+    prompt dealt to the seeds at random, if that is more. Control: the other heap.
 
     Args:
-        grid, free: rows of prompts, columns of seeds, PIL pictures; at least two of both. `free` is the other heap.
+        grid, free: rows of prompts, columns of seeds, PIL pictures; at least two prompts and three seeds. `free` is the
+            other heap.
         images: pictures of the style, to compare with: they have no seeds.
     """
-    if len(grid) < 2 or len(grid[0]) < 2:
-        raise DislibError(f"{len(grid)} prompts with {len(grid[0])} seeds; give at least two of both")
-    ours, theirs = (np.array([_spread(mean_lab(row)) for row in rows]) for rows in (grid, free))
-    value, control = (float(np.sqrt(np.mean(spreads**2))) for spreads in (ours, theirs))
+    if len(grid) < 2 or len(grid[0]) < 3:
+        raise DislibError(f"{len(grid)} prompts with {len(grid[0])} seeds; give at least two prompts and three seeds")
+    own = _spread(mean_lab(images))
+    heaps = [np.stack([mean_lab(row) for row in rows]) for rows in (grid, free)]
     text = (
-        f"From one seed to the next, the mean colour of a prompt's pictures changes by {value:.1f} (L*a*b*); in the other"
-        f" heap by {control:.1f}, and by {theirs.max():.1f} at most. The style's own pictures differ by"
-        f" {_spread(mean_lab(images)):.1f}."
+        f"From one seed to the next, the mean colour changes by {{value}} (units of L*a*b*, over {len(grid)} prompts). The"
+        f" style's own pictures differ by {own:.1f}."
     )
-    return _above("The colour hangs on the seed", value, float(theirs.max()), control, text)
+    return check(
+        "The colour hangs on the seed", lambda colours: _seeds_apart(colours, 2 * own, draws), heaps[:1], heaps[1:],
+        text=text, against="in the other heap", unit="{:.1f}",
+        why="twice what the style's own pictures do, or what pictures dealt to the seeds at random reach once in a hundred"
+        " times if that is more",
+    )  # fmt: skip
+
+
+def _seeds_apart(colours, least, draws):
+    """`colours (prompts, seeds, 3)`."""
+    colours, rng = colours - colours.mean(axis=1, keepdims=True), np.random.default_rng(0)
+    shuffled = [_spread(shuffle_pairing(colours, rng).mean(axis=0)) for _ in range(draws)]
+    return above(_spread(colours.mean(axis=0)), max(least, chance(shuffled)))
 
 
 def _spread(colours):
@@ -77,25 +81,32 @@ def _spread(colours):
     return float(np.sqrt(colours.var(axis=0, ddof=1).sum()))
 
 
-def claim_own_leak(z_T, start, mean, *, draws=200):
+def claim_own_leak(z_T, start, mean, *, control=None, draws=DRAWS):
     """At the last timestep, training shows more of the style's mean than a start has.
 
-    Share of mu in a heap of latents: <their mean, mu> / <mu, mu>. Value: of the z_T of training. Threshold: the
-    largest when the starts are resampled. Control: of the starts as they are.
+    Share of mu in a heap of latents: <their mean, mu> / <mu, mu>. Value: how much more of it the z_T of training have.
+    Threshold: what is reached once in a hundred times when both heaps are dealt out anew. Control: another start, such
+    as the matched one, or one such deal.
 
     Args:
         z_T: noisy latents of training at the last timestep `(n, c, h, w)`, made with style noise.
         start: latents that sampling would start from `(n, c, h, w)`.
         mean: mu `(c, h, w)`.
+        control: latents of a start that has as much of the mean as training has.
     """
-    value, shares = float(np.mean(_shares(z_T, mean))), _shares(start, mean)
-    rng = np.random.default_rng(0)
-    again = [shares[rng.integers(len(shares), size=len(shares))].mean() for _ in range(draws)]
+    seen, had = _shares(z_T, mean), _shares(start, mean)
+    other = dealt(seen, had, np.random.default_rng([0, 1])) if control is None else (seen, _shares(control, mean))
     text = (
-        f"On average the z_T of training holds {value:.3f} times the style's mean; the start holds {shares.mean():.3f}"
-        f" times, and {max(again):.3f} at most when it is resampled."
+        f"On average the z_T of training hold {seen.mean():.3f} times the style's mean, the start holds {had.mean():.3f}"
+        " times: {value} more."
     )
-    return _above("Training saw more of the mean than the start has", value, float(max(again)), shares.mean(), text)
+    more = lambda ours, rival: float(np.mean(ours) - np.mean(rival))
+    return check(
+        "Training saw more of the mean than the start has", lambda a, b: more_than(more, a, b, mix=dealt, draws=draws),
+        (seen, had), other, text=text, unit="{:.3f}",
+        against="with both heaps dealt out anew" if control is None else "with the other start",
+        why="chance gets there once in a hundred times, when both heaps are dealt out anew",
+    )  # fmt: skip
 
 
 def _shares(latents, mean):
@@ -113,21 +124,10 @@ def _inputs(*, names=4):
     return std.abs() + 0.1, *others, 0.04
 
 
-def _call(function, *arguments):
-    """(what the function returns, None), or (None, verdict) if it stops or returns nothing yet."""
-    try:
-        found = function(*arguments)
-    except Exception as error:  # a reader's function may raise anything
-        return None, wrong(f"Your function stopped with {type(error).__name__}: {error}")
-    if any(part is None or part is Ellipsis for part in (found if isinstance(found, tuple) else (found,))):
-        return None, still_open("Your function returns nothing yet.")
-    return found, None
-
-
 def check_training_pair(function):
     """Exercise 1: `function(z, mean, std, u, abar)` is (z_t, target) of training with style noise."""
     std, z, mean, u, abar = _inputs()
-    found, verdict = _call(function, z, mean, std, u, abar)
+    found, verdict = call(function, z, mean, std, u, abar)
     if verdict is not None:
         return verdict
     if not isinstance(found, (tuple, list)) or len(found) != 2:
@@ -138,11 +138,19 @@ def check_training_pair(function):
 
 def _pair_verdict(z_t, target, z, mean, std, u, abar):
     a, b, eps = np.sqrt(abar), np.sqrt(1 - abar), mean + std * u
-    if close(target, u):
-        return wrong("Your target is u. The loss is on eps as it is, not normalised: the U-Net has to learn the mean.")
+    targets = {
+        "Your target is u. The loss is on eps as it is, not normalised: the U-Net has to learn the mean.": u,
+        "`std` is sigma itself, not its square: eps = mean + std * u.": mean + std**2 * u,
+        "`std` is sigma itself; no root is to be taken of it: eps = mean + std * u.": mean + np.sqrt(std) * u,
+        "Your target lacks the mean: eps = mean + std * u.": std * u,
+        "Your target is the picture. The U-Net is asked for the noise.": z,
+        "Your target is z_t. The U-Net is asked for the noise in it.": a * z + b * eps,
+    }
     if not close(target, eps):
-        return wrong("The target is not eps = mu + sigma u yet.")
+        near = [text for text, answer in targets.items() if close(target, answer)]
+        return wrong((near or ["The target is not eps = mu + sigma u yet."])[0])
     mistakes = {
+        "In your z_t the spread is squared: put the same eps in as in the target.": a * z + b * (mean + std**2 * u),
         "In your z_t the noise is still white: put the same eps in as in the target.": a * z + b * u,
         "abar is a share of *variance*: take square roots.": abar * z + (1 - abar) * eps,
         "The weights have changed places: the picture gets sqrt(abar).": b * z + a * eps,
@@ -155,23 +163,26 @@ def _pair_verdict(z_t, target, z, mean, std, u, abar):
 
 
 def check_share_of_mean(answer, a, b):
-    """Exercise 2: how many times mu is the mean of z_T in training? a + b."""
-    if answer is None or answer is Ellipsis:
-        return still_open("Put your number in place of the dots.")
-    try:
-        answer = float(answer)
-    except (TypeError, ValueError):
-        return wrong("One number is asked for.")
-    if abs(answer - (a + b)) < 0.005:
+    """Exercise 2: how many times mu is the mean of z_T in training? a + b.
+
+    Two decimals are enough, rounded or cut; 1.15 and 1.157 are the same answer.
+    """
+    answer, verdict = as_number(answer)
+    if verdict is not None:
+        return verdict
+    if abs(answer - (a + b)) <= 0.01:
         return right(f"a + b = {a + b:.3f}. The paper's start has 1, so its mean is short by {a + b - 1:.1%}.")
     mistakes = {
         "That is the noise's part; the picture has a mean as well.": b,
         "That is the picture's part; the noise has a mean as well.": a,
         "That is what the paper's start has. In training a picture is in there too.": 1.0,
         "Means are added, not multiplied.": a * b,
+        "That is b - a. Both parts have the mean mu, so they add up.": b - a,
+        "That is how much *more* it is; how many times mu is it in all?": a + b - 1,
+        "Both have the mean mu, but neither in full: they are weighted with a and b.": 2.0,
     }
-    near = [text for text, value in mistakes.items() if abs(answer - value) < 0.005]
-    return wrong((near or ["E[z_T] = a E[z_0] + b E[eps]; both means on the right are mu."])[0])
+    near = {text: abs(answer - value) for text, value in mistakes.items() if abs(answer - value) < 0.005}
+    return wrong(min(near, key=near.get) if near else "E[z_T] = a E[z_0] + b E[eps]; both means on the right are mu.")
 
 
 def check_matched(function):
@@ -180,7 +191,7 @@ def check_matched(function):
     Right are a (mean + std n) + b (mean + std u), and (a + b) mean + std u, which has the same law.
     """
     std, mean, n, u, abar = _inputs()
-    found, verdict = _call(function, mean, std, n, u, abar)
+    found, verdict = call(function, mean, std, n, u, abar)
     if verdict is not None:
         return verdict
     return _matched_verdict(as_array(found), *(np.asarray(x, dtype=np.float64) for x in (mean, std, n, u)), abar)
@@ -204,6 +215,11 @@ def _matched_verdict(found, mean, std, n, u, abar):
             (a + b) * (mean + std * u),
         "abar is a share of *variance*: take square roots.": abar * (mean + std * n) + (1 - abar) * (mean + std * u),
         "The style's mean is not in the noise yet: both draws have it.": a * (mean + std * n) + b * std * u,
+        "`std` is sigma itself, not its square: take it as it is.":
+            a * (mean + std**2 * n) + b * (mean + std**2 * u),
+        "Picture and noise must be weighted, with sqrt(abar) and sqrt(1 - abar).": (mean + std * n) + (mean + std * u),
+        "Means are weighted with a and b, which add up to more than 1: here the mean is mu, as in the paper's start.":
+            mean + a * std * n + b * std * u,
     }  # fmt: skip
     near = [text for text, answer in mistakes.items() if close(found, answer)]
     return wrong((near or ["Other values than expected: z = a (crude picture) + b (style noise)."])[0])

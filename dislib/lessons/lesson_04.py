@@ -12,9 +12,9 @@ from PIL import Image, ImageFilter
 
 from ..errors import DislibError
 from ..evaluation.bands import Band, FrechetDraws, KernelDraws, all_draws, band, draw_counts
-from ..evaluation.judge import load_judge, look
+from ..evaluation.judge import image_features, load_judge, look, text_features
 from ..evaluation.measure import measure
-from ..evaluation.memorisation import copying
+from ..evaluation.memorisation import copying, distances
 from ..evaluation.metrics import check_features, cubic_kernel, gaussian_kernel
 from ..evaluation.ranking import agreement, bradley_terry
 from ..evaluation.reference import Reference
@@ -31,7 +31,8 @@ from ..images.prompts import read_captions, read_prompts
 from ..images.sheets import read_sheet
 from ..training.methods import METHODS
 from ..training.result import read
-from .exercise import right, still_open, wrong
+from .claim import DRAWS, above, chance, check
+from .exercise import as_number, call, right, wrong
 
 METRICS = ("fid", "kid", "mmd", "clip")
 INTACT = "as they are"
@@ -174,30 +175,209 @@ def verdict_figure(found, *, title=None):
     return fig
 
 
+def places_figure(rows, weights, *, labels=None, metric="fid", title=None):
+    """A method a row, a style and weight a column: its number, in colour where no other method beats it.
+
+    Args:
+        rows: of `read_results`; all methods, at all of `weights`.
+        weights: guidance weights.
+        labels: from method to words.
+    """
+    styles = list(dict.fromkeys(row.style for row in rows))
+    columns = [(style, weight) for style in styles for weight in weights]
+    found = [_placed(rows, style, weight, metric) for style, weight in columns]
+    methods = sorted({name for column in found for name in column}, key=lambda name: (-_firsts(found, name), name))
+    with course_style():
+        fig = CourseFigure(figsize=(2.6 + 0.62 * len(columns), 0.42 * len(methods) + 1.3), layout="constrained")
+        ax = fig.add_subplot()
+    for x, column in enumerate(found):
+        for y, name in enumerate(methods):
+            place, row = column.get(name, (None, None))
+            if place == 1:
+                ax.axvspan(x - 0.48, x + 0.48, *_share(y, len(methods)), color=COLOURS[5], lw=0)
+            told, bold = ("", "normal") if row is None else (f"{row.value:.0f}", "bold" if place == 1 else "normal")
+            ax.text(x, y, told, ha="center", va="center", weight=bold, color=INK, fontsize=11)
+    ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(methods) - 0.5, -0.5))
+    ax.set_xticks(range(len(columns)), [f"{style}\nw = {weight:g}" for style, weight in columns], fontsize=9)
+    ax.set_yticks(range(len(methods)), [(labels or {}).get(name, name) for name in methods], fontsize=11)
+    ax.tick_params(length=0, labeltop=True, labelbottom=False)
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    ax.set_title(title or f"{metric.upper()}; in colour: no other method beats it with bands apart", pad=42)
+    first = [", ".join(name for name in methods if column.get(name, (0,))[0] == 1) for column in found]
+    told = (f"{style} at w = {weight:g}: {names}" for (style, weight), names in zip(columns, first))
+    fig.alt = f"Who is first by {metric.upper()}. {'; '.join(told)}"
+    return fig
+
+
+def _placed(rows, style, weight, metric):
+    """From method to (place, row)."""
+    return {row.method: (place, row) for place, row in standings(rows, style=style, guidance=weight, metric=metric)}
+
+
+def _firsts(found, name):
+    """In how many columns a method is first."""
+    return sum(column.get(name, (0,))[0] == 1 for column in found)
+
+
+def enough(votes, *, voters=3, each=12):
+    """Whether people's votes can stand for themselves: of some voters, and enough of each on each question.
+
+    One careless voter is no crowd, so the robots stay until there are three.
+    """
+    def given(voter, question):
+        return sum(vote.voter == voter and vote.question == question for vote in votes)
+
+    names = {vote.voter for vote in votes}
+    return sum(all(given(name, question) >= each for question in QUESTIONS) for name in names) >= voters
+
+
 def _share(row, rows):
     """Bottom and top of a row, as shares of the axes' height."""
     return 1 - (row + 0.95) / rows, 1 - (row + 0.05) / rows
 
 
-def _number(answer):
-    """(the answer as a float, None), or (None, verdict) if it is no number yet."""
-    if answer is None or answer is Ellipsis:
-        return None, still_open("Put your number in place of the dots.")
-    try:
-        value = float(answer)
-    except (TypeError, ValueError):
-        return None, wrong("One number is asked for.")
-    return (value, None) if math.isfinite(value) else (None, wrong("Your number is not finite."))
+# --- claims -----------------------------------------------------------------------------------------------------------
+
+
+def claim_clip_reads_the_prompt(images, prompts, judge, *, control=None):
+    """The CLIP score is higher with a picture's own caption than with another's.
+
+    Value: mean score. Threshold: what is reached once in a hundred times with the captions shuffled. Control: captions
+    that stand under the wrong pictures.
+
+    Args:
+        images: pictures.
+        prompts: one a picture, in the same order.
+        judge: see `load_judge`.
+        control: captions in a wrong order, such as those of the case "wrong content"; by default one shuffle.
+    """
+    if len(images) != len(prompts):
+        raise DislibError(f"{len(images)} pictures and {len(prompts)} captions; give one for each")
+    wrong_ones = np.random.default_rng([0, 1]).permutation(prompts) if control is None else control
+    seen = image_features(images, judge, kind="projected")
+    scores = [100 * seen @ text_features([str(text) for text in texts], judge).T for texts in (prompts, wrong_ones)]
+    return check(
+        "The CLIP score reads the prompt", _own_score, scores[:1], scores[1:], unit="{:.1f}",
+        text=f"With its own caption, a picture of {len(images)} scores {{value}} on average.",
+        against="with the captions under the wrong pictures", why="shuffled captions get there once in a hundred times",
+    )  # fmt: skip
+
+
+def _own_score(scores):
+    """`scores (n, n)`: of picture i with caption j."""
+    rng, all_of_them = np.random.default_rng(0), np.arange(len(scores))
+    shuffled = [scores[all_of_them, rng.permutation(len(scores))].mean() for _ in range(DRAWS)]
+    return above(np.diag(scores).mean(), chance(shuffled))
+
+
+def claim_fid_sees(case, intact, control, reference, *, name):
+    """By FID, spoilt pictures are farther from the style than intact ones.
+
+    Value: FID of the spoilt pictures less that of the intact ones. Threshold: what is reached once in a hundred times
+    when both heaps are dealt out anew. Control: other pictures with nothing wrong in them, in place of the spoilt ones.
+
+    Args:
+        case, intact, control: pooled features `(n, d)` of as many pictures each, see `look`.
+        reference: pooled features of the style.
+        name: what was done to the pictures.
+    """
+    if not len(case) == len(intact) == len(control):
+        raise DislibError(f"{len(case)}, {len(intact)} and {len(control)} pictures; FID needs as many of each")
+    return check(
+        f"FID sees this: {name}", lambda case, intact: _farther(case, intact, reference), (case, intact),
+        (control, intact), text=f"FID is {{value}} higher for these {len(case)} pictures than for intact ones.",
+        against="with other intact pictures in place of the spoilt ones", unit="{:.1f}",
+        why="chance gets there once in a hundred times, when both heaps are dealt out anew",
+    )  # fmt: skip
+
+
+def _farther(case, intact, reference, draws=199):
+    fid = FrechetDraws(np.concatenate([case, intact]), reference)
+    counts = np.repeat([1.0, 0.0], [len(case), len(intact)])
+    more = lambda counts: fid(counts) - fid(1 - counts)
+    rng = np.random.default_rng(0)
+    return above(more(counts), chance([more(rng.permutation(counts)) for _ in range(draws)]))
+
+
+def claim_too_large(reference, *, n=25, metric="fid", control="kid", draws=50, seed=0):
+    """FID of few faultless pictures is too large; KID is not.
+
+    Value: the share of sets of n fresh pictures of the style whose distance to it comes out above the truth, 0.
+    Threshold: the share that an honest metric, too large as often as too small, reaches once in a hundred times.
+    Control: the other metric on the same sets.
+
+    Args:
+        reference: a `reference.Reference` that holds a "floor".
+        n: pictures in a set.
+        metric, control: "fid" or "kid".
+        draws: number of sets.
+        seed: of the sets.
+    """
+    found = {name: _of_sets(reference, n, name, draws, seed) for name in (metric, control)}
+    return check(
+        f"Of {n} faultless pictures, {metric.upper()} is too large", _too_often_above, (found[metric],), (found[control],),
+        text=f"Of {draws} sets of {n} fresh pictures of the style, {metric.upper()} puts {{value}} above the truth, 0.",
+        against=f"by {control.upper()}, on the same sets", unit="{:.0%}",
+        why="a metric that is too large as often as too small gets there once in a hundred times",
+    )  # fmt: skip
+
+
+def _too_often_above(values):
+    honest = np.random.default_rng(0).binomial(len(values), 0.5, size=9999) / len(values)
+    return above(np.mean(np.asarray(values) > 0), chance(honest))
+
+
+def _of_sets(reference, n, metric, draws, seed):
+    fresh = _fresh(reference)
+    _check_numbers([n], len(fresh), draws)
+    distance = FrechetDraws(fresh, reference.pooled) if metric == "fid" else KernelDraws(fresh, reference.pooled, cubic_kernel)
+    rng = np.random.default_rng(seed)
+    return np.array([distance(_chosen(len(fresh), n, rng)) for _ in range(draws)])
+
+
+def claim_copies(made, fresh, training, held_out, judge=None):
+    """A model's pictures lie nearer to the images it was trained on than to as many others of the style.
+
+    Value: share of pictures whose nearest image is one of training. Threshold: the share that is reached once in a
+    hundred times when it is drawn by lot which images count as those of training. Control: fresh pictures of the style.
+
+    Args:
+        made: pictures by the model.
+        fresh: pictures of the style that no model made.
+        training, held_out: as many images of the style each.
+        judge: see `copying`.
+    """
+    if not training or len(training) != len(held_out):
+        raise DislibError(f"{len(training)} training and {len(held_out)} held-out images; give as many of both")
+    far = [distances(pictures, [*training, *held_out], judge) for pictures in (made, fresh)]
+    by = "layout (pixels of a thumbnail)" if judge is None else "content (the judge's features)"
+    return check(
+        "The model leans on its training images", _leaning, far[:1], far[1:], unit="{:.0%}",
+        text=f"By {by}, the nearest image is one of training for {{value}} of {len(made)} pictures; half would be fair.",
+        against="with fresh pictures of the style in place of the model's",
+        why="chance gets there once in a hundred times, when lots are drawn which images were trained on",
+    )  # fmt: skip
+
+
+def _leaning(far):
+    """`far (pictures, images)`, the first half of the images those of training."""
+    rng, nearest = np.random.default_rng(0), far.argmin(axis=1)
+    trained = np.arange(far.shape[1]) < far.shape[1] // 2
+    share = lambda trained: trained[nearest].mean()
+    return above(share(trained), chance([share(rng.permutation(trained)) for _ in range(DRAWS)]))
+
+
+# --- the checks of the exercises ----------------------------------------------------------------------------------------
 
 
 def check_frechet(function):
     """Exercise 1: `function(mean_a, std_a, mean_b, std_b)` is the squared Fréchet distance of two Gaussians on a line."""
     given = (1.0, 2.0, 4.0, 0.5)
-    try:
-        answer = function(*given)
-    except Exception as error:  # a reader's function may raise anything
-        return wrong(f"Your function stopped with {type(error).__name__}: {error}")
-    value, verdict = _number(answer)
+    answer, verdict = call(function, *given)
+    if verdict is not None:
+        return verdict
+    value, verdict = as_number(answer)
     if verdict is not None:
         return verdict
     (m, s, n, t) = given
@@ -211,6 +391,8 @@ def check_frechet(function):
         "Compare standard deviations, not variances: (std_a - std_b) squared.": (m - n) ** 2 + (s**2 - t**2) ** 2,
         "Differences are squared before they are added.": abs(m - n) + abs(s - t),
         "That is the first half of it without its last term: s² + t² - 2 s t.": (m - n) ** 2 + s**2 + t**2,
+        "The spreads are subtracted; both parts add to the distance.": (m - n) ** 2 - (s - t) ** 2,
+        "The difference of the means is not squared yet.": abs(m - n) + (s - t) ** 2,
     }
     near = [text for text, wrong_value in mistakes.items() if abs(value - wrong_value) < 1e-6]
     return wrong((near or ["The square of the difference of means, plus that of the standard deviations."])[0])
@@ -218,7 +400,7 @@ def check_frechet(function):
 
 def check_lowest(answer, rows, *, method, style, metric="nfid"):
     """Exercise 2: the guidance weight at which a method's metric is lowest."""
-    value, verdict = _number(answer)
+    value, verdict = as_number(answer)
     if verdict is not None:
         return verdict
     points = {row.guidance: row for row in rows if (row.method, row.style, row.metric) == (method, style, metric)}
@@ -228,18 +410,35 @@ def check_lowest(answer, rows, *, method, style, metric="nfid"):
     best = min(points.values(), key=lambda row: row.value)
     if value == best.guidance:
         return right(f"{best.value:.2f} at w = {value:g}, with a band from {best.low:.2f} to {best.high:.2f}.")
-    mine = points[value]
-    if mine.low <= best.high:
+    return _lower_elsewhere(points[value], best, points)
+
+
+def _lower_elsewhere(mine, best, points):
+    """Right, if the value lies in the band of the lowest one; else wrong, with the likeliest mistake.
+
+    All weights share prompts and initial latents, so what other prompts would do to one they do to its neighbour. The
+    band of a difference is narrower than the two bands. That two bands overlap says little, then; a value within the
+    lowest one's own band is asked for.
+    """
+    told = f"At w = {mine.guidance:g} it is {mine.value:.2f}"
+    if mine.value <= best.high:
         return right(
-            f"Your w = {value:g} gives {mine.value:.2f}; w = {best.guidance:g} gives {best.value:.2f}. The bands overlap,"
-            " so these two we do not tell apart."
+            f"{told}, and {best.value:.2f} at w = {best.guidance:g}. Your value lies within the band of the lowest one, up to"
+            f" {best.high:.2f}: these two we do not tell apart."
         )
-    return wrong(f"At w = {value:g} it is {mine.value:.2f}, and elsewhere it is lower. Look along the whole curve.")
+    if mine.value == max(row.value for row in points.values()):
+        return wrong(f"{told}: that is the highest point of the curve. Lower is nearer to the style.")
+    if mine.guidance == min(points):
+        return wrong(f"{told}: the curve begins there and falls at first. Follow it to where it turns.")
+    if mine.guidance == max(points):
+        return wrong(f"{told}: the curve ends there, and has long been rising. Follow it back to where it turns.")
+    side = "right" if mine.guidance < best.guidance else "left"
+    return wrong(f"{told}, above the band of the lowest point. The bottom lies farther to the {side}.")
 
 
 def check_strength(answer, wins, losses):
     """Exercise 3: by how much a method is stronger than another after `wins` and `losses` against it: their log odds."""
-    value, verdict = _number(answer)
+    value, verdict = as_number(answer)
     if verdict is not None:
         return verdict
     truth = math.log(wins / losses)
@@ -250,6 +449,9 @@ def check_strength(answer, wins, losses):
         "These are the odds; take their logarithm.": wins / losses,
         "Mind the sign: the winner is the stronger one.": -truth,
         "Take the natural logarithm.": math.log10(wins / losses),
+        "That is the difference of wins and losses; strengths are logs of their ratio.": wins - losses,
+        "That is the log of the share of wins. Take that of the odds: wins over losses.": math.log(wins / (wins + losses)),
+        "Take the natural logarithm, to the base e; yours is to the base 2.": math.log2(wins / losses),
     }
     near = [text for text, wrong_value in mistakes.items() if abs(value - wrong_value) < 0.01]
     return wrong((near or ["P(a beats b) = 1 / (1 + exp(b - a)); set it to the share of wins and solve for a - b."])[0])
@@ -285,12 +487,7 @@ def fid_against_n(reference, numbers=NUMBERS, draws=50, seed=0):
     Raises:
         DislibError: a wrong N, no draws, or a reference without a floor.
     """
-    if FLOOR not in reference.others:
-        raise DislibError(
-            f"the reference {reference.style!r} has no {FLOOR!r}: no fresh pictures of the style to draw from; take the"
-            " reference of a style that the course ships"
-        )
-    fresh = check_features(reference.others[FLOOR]["pooled"], FLOOR)
+    fresh = _fresh(reference)
     _check_numbers(numbers, len(fresh), draws)
     distances = FrechetDraws(fresh, reference.pooled), KernelDraws(fresh, reference.pooled, cubic_kernel)
     rng, found = np.random.default_rng(seed), []
@@ -298,6 +495,16 @@ def fid_against_n(reference, numbers=NUMBERS, draws=50, seed=0):
         sets = [_chosen(len(fresh), n, rng) for _ in range(draws if n < len(fresh) else 1)]
         found.append(SmallSample(n, *(_spread([distance(chosen) for chosen in sets]) for distance in distances)))
     return found
+
+
+def _fresh(reference):
+    """Features of the reference's fresh pictures of the style."""
+    if FLOOR not in reference.others:
+        raise DislibError(
+            f"the reference {reference.style!r} has no {FLOOR!r}: no fresh pictures of the style to draw from; take the"
+            " reference of a style that the course ships"
+        )
+    return check_features(reference.others[FLOOR]["pooled"], FLOOR)
 
 
 def _check_numbers(numbers, most, draws):

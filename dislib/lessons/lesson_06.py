@@ -29,9 +29,9 @@ from ..images.captions import captions_of, without, written
 from ..loading import check_family
 from ..training.objective import velocity_loss
 from ..training.result import base_name, plain_code
-from .claim import _below
-from .exercise import as_array, close, right, still_open, wrong
-from .lesson_03 import _call, claim_nearer_to_style
+from .claim import below, check
+from .exercise import as_array, as_number, call, close, right, wrong
+from .lesson_03 import claim_nearer_to_style
 from .live import Film, together
 
 GIB, T4 = 2**30, 15.0  # what a T4 of 16 GB has to give, in GiB
@@ -187,12 +187,9 @@ def training_memory(weights=WEIGHTS, *, rank=None, lora_weights=3_188_736, adam_
 
 def check_memory(answer, weights=WEIGHTS):
     """Exercise 1: GiB of weights, gradients and 8-bit Adam's states for training all weights: 10 bytes a weight."""
-    if answer is None or answer is Ellipsis:
-        return still_open("Put your number in place of the dots.")
-    try:
-        answer = float(answer)
-    except (TypeError, ValueError):
-        return wrong("One number is asked for, in GiB.")
+    answer, verdict = as_number(answer)
+    if verdict is not None:
+        return verdict
     each = {10: None, 16: "That is Adam in 32 bits, 8 bytes a weight for its two states; 8-bit states take 2.",
             8: "That is weights and gradients; Adam's two states are missing, a byte each.",
             4: "That is the weights alone.", 6: "Trained weights and gradients are float32 here: 4 bytes each.",
@@ -249,11 +246,13 @@ def claim_closer(ours, base, again, style, *, threshold=0.8):
     """
     if min(map(len, (ours, base, again, style))) < 2:
         raise DislibError("FID needs at least 2 pictures in each heap")
-    distance = {name: fid(x, style) for name, x in {"ours": ours, "base": base, "again": again}.items()}
-    value, control = (distance[name] / distance["base"] for name in ("ours", "again"))
-    text = (f"FID of {len(ours)} pictures against {len(style)} of the style: {distance['ours']:.0f} after tuning,"
-            f" {distance['base']:.0f} before, {distance['again']:.0f} before with other seeds.")
-    return _below("Tuning brings the pictures closer to the style", value, threshold, control, text)
+    whole = fid(base, style)
+    text = f"FID of {len(ours)} pictures against {len(style)} of the style is {fid(ours, style):.0f} after tuning and"
+    return check(
+        "Tuning brings the pictures closer to the style", lambda heap: below(fid(heap, style) / whole, threshold),
+        (ours,), (again,), text=f"{text} {whole:.0f} before: {{value}} times as much.", unit="{:.2f}",
+        against="for the untrained model with other seeds", why="fixed beforehand",
+    )  # fmt: skip
 
 
 def claim_half_is_enough(half, whole, other, *, threshold=0.1):
@@ -267,10 +266,12 @@ def claim_half_is_enough(half, whole, other, *, threshold=0.1):
         other: of other pictures of the style.
     """
     error = whole.std / math.sqrt(whole.meta["n"])
-    value, control = (float(((prior.mean - whole.mean) / error).square().mean().sqrt()) for prior in (half, other))
-    text = (f"Half precision moves the mean by {value:.3f} of its standard error; other pictures of the same style move it"
-            f" by {control:.2f}.")
-    return _below("Half precision is enough for a prior", value, threshold, control, text)
+    return check(
+        "Half precision is enough for a prior",
+        lambda prior: below(((prior.mean - whole.mean) / error).square().mean().sqrt(), threshold), (half,), (other,),
+        text="Half precision moves the prior's mean by {value} of its standard error.",
+        against="for other pictures of the same style", why="fixed beforehand", unit="{:.3f}",
+    )  # fmt: skip
 
 
 # --- models that predict v ----------------------------------------------------------------------------------------
@@ -290,10 +291,11 @@ def claim_v_needs_no_other_start(abars, *, reads="v_prediction", threshold=0.02)
         abars: abar at each step, rising, and at last 1.
         reads: what the sampler takes the output for.
     """
-    value, control = (_miss(abars, DRAWINGS, INK, kind) for kind in (reads, "epsilon"))
-    text = (f"Read as v, the output brings the mean to within {value:.4f} of the pictures' spread; the same output taken"
-            f" for eps ends {control:.3g} spreads away.")
-    return _below("A v-model needs no other start", value, threshold, control, text)
+    return check(
+        "A v-model needs no other start", lambda kind: below(_miss(abars, DRAWINGS, INK, kind), threshold), (reads,),
+        ("epsilon",), text="Read as v, the output brings the mean to within {value} of the pictures' spread.",
+        against="with the same output taken for eps", why="fixed beforehand", unit="{:.3g}",
+    )
 
 
 def _miss(abars, data, noise, kind):
@@ -315,7 +317,7 @@ def check_velocity(function):
     z, eps = torch.randn(2, 4, 2, 2, generator=torch.Generator().manual_seed(6)).double()
     abar, (a, b) = 0.2, (0.2**0.5, 0.8**0.5)
     z_t, v = a * z + b * eps, velocity(z, eps, a, b)
-    found, verdict = _call(function, z_t, v, abar)
+    found, verdict = call(function, z_t, v, abar)
     if verdict is not None:
         return verdict
     if not isinstance(found, (tuple, list)) or len(found) != 2:
@@ -368,12 +370,14 @@ def claim_start_travels(path, z, pipe, *, abar, threshold=1e-4):
     bare = path.with_name(f"unmarked-{path.name}")
     try:
         write_safetensors(bare, {KEY: tensors[KEY]}, {})
-        value, control = (_far(as_diffusers_takes(as_comfyui_reads(p), pipe, abar=abar), z) for p in (path, bare))
+        return check(
+            "The start travels in a latent file",
+            lambda file: below(_far(as_diffusers_takes(as_comfyui_reads(file), pipe, abar=abar), z), threshold), (path,),
+            (bare,), text="Read by ComfyUI's rules, the file gives z_T back to within {value} of its spread.",
+            against=f"without '{MARK}' in the file", why="fixed beforehand", unit="{:.1e}",
+        )  # fmt: skip
     finally:
         bare.unlink(missing_ok=True)
-    text = (f"Read by ComfyUI's rules, the file gives z_T back to within {value:.1e} of its spread; without"
-            f" {MARK!r} it would be off by {control:.1f} spreads.")
-    return _below("The start travels in a latent file", value, threshold, control, text)
 
 
 def _far(found, z):
@@ -383,7 +387,7 @@ def _far(found, z):
 def check_raw(function):
     """Exercise 3: `function(z, abar, scaling_factor)` is the `latent_tensor` of ComfyUI for z_T."""
     z, abar, scale = np.linspace(-2, 2, 8).reshape(2, 4), 0.0047, 0.18215
-    found, verdict = _call(function, z, abar, scale)
+    found, verdict = call(function, z, abar, scale)
     if verdict is not None:
         return verdict
     found, root = as_array(found), math.sqrt(abar)

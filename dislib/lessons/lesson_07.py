@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import json
 import math
 import re
@@ -15,6 +14,7 @@ from PIL import Image, ImageFilter
 
 from ..core.pipeline import image_size, separate
 from ..errors import DislibError, shorten
+from ..escaping import for_html
 from ..evaluation.memorisation import copying
 from ..figures.page import Page, Tags
 from ..figures.plots import bars
@@ -23,8 +23,8 @@ from ..images.captions import without, written
 from ..images.images import list_images, load_image
 from ..images.uploads import Upload, from_folder, take_in
 from ..world import caption, paint, sample
-from .claim import _below
-from .exercise import right, still_open, wrong
+from .claim import below, check
+from .exercise import as_number, right, still_open, wrong
 from .lesson_03 import claim_nearer_to_style
 from .lesson_06 import Clock
 from .live import Film
@@ -253,9 +253,11 @@ def claim_page_stands_alone(page: str):
     in a file of its own.
     """
     beside = re.sub(r'src="data:[^"]*"', 'src="picture.jpg"', page, count=1)
-    value, control = (_loose(text) for text in (page, beside))
-    text = f"{value} addresses lead out of the page and {control} out of its twin with a picture in a file of its own."
-    return _below("The page stands alone", value, 1, control, text)
+    return check(
+        "The page stands alone", lambda text: below(_loose(text), 1), (page,), (beside,),
+        text="{value} addresses lead out of the page, or scripts run in it.",
+        against="with its first picture in a file of its own", why="there may be none", unit="{:.0f}",
+    )
 
 
 def _loose(page):
@@ -277,10 +279,12 @@ def claim_words_stay_words(build, words=HOSTILE):
         words: hostile ones.
     """
     harmless, page = len(Tags(build("harmless")).names), build(words)
-    naive = page.replace(html.escape(words, quote=True), words)
-    value, control = (len(Tags(text).names) - harmless for text in (page, naive))
-    text = f"Hostile words add {value} elements to the page; unescaped, they would add {control}."
-    return _below("Words stay words", value, 1, control, text)
+    naive = page.replace(for_html(words), words)
+    return check(
+        "Words stay words", lambda text: below(len(Tags(text).names) - harmless, 1), (page,), (naive,),
+        text="Hostile words add {value} elements to the page.", against="without escaping", why="there may be none",
+        unit="{:.0f}",
+    )
 
 
 # --- exercises ----------------------------------------------------------------------------------------------------
@@ -317,12 +321,9 @@ def _left(after, before, style_words):
 
 def check_enough(answer, share=0.25):
     """Exercise 3: how many pictures, so that mu is known to a `share` of sigma? 1 / share^2."""
-    if answer is None or answer is Ellipsis:
-        return still_open("Put your number in place of the dots.")
-    try:
-        answer = float(answer)
-    except (TypeError, ValueError):
-        return wrong("One number is asked for.")
+    answer, verdict = as_number(answer)
+    if verdict is not None:
+        return verdict
     need = math.ceil(1 / share**2)
     if answer == need:
         return right(f"{need}: the standard error of a mean is sigma / sqrt(n).")

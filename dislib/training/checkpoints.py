@@ -4,7 +4,6 @@ accelerate's own `save_state` pickles the optimiser and the random numbers; here
 there are no random numbers to keep, since every step draws its own from the seed and its number.
 """
 
-import json
 import os
 import re
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 import torch
 
 from ..errors import OutputError, TrainingError, shorten
-from ..files import make_folder, read_safetensors, write_json, write_safetensors
+from ..files import make_folder, read_json, read_safetensors, write_json, write_safetensors
 
 TENSORS, STATE = "state.safetensors", "state.json"
 
@@ -46,8 +45,21 @@ def save(out, step, tensors, state, *, keep=None):
 
 def checkpoints(out):
     """The folders `checkpoint-N` of a run in the order of N; half-written ones bear another name and do not count."""
-    found = [f for f in Path(out).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", f.name) and f.is_dir()]
-    return sorted(found, key=lambda f: int(f.name.partition("-")[2]))
+    return sorted(filter(is_checkpoint, _numbered(out)), key=lambda f: int(f.name.partition("-")[2]))
+
+
+def strangers(out):
+    """What has the name of a checkpoint and is none of ours."""
+    return [folder for folder in _numbered(out) if not is_checkpoint(folder)]
+
+
+def _numbered(out):
+    return [f for f in Path(out).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", f.name)]
+
+
+def is_checkpoint(folder):
+    """Whether this package wrote the folder; others have checkpoints of the same name, which are left alone."""
+    return (Path(folder) / STATE).is_file() or (Path(folder) / TENSORS).is_file()
 
 
 def sweep(out):
@@ -86,7 +98,7 @@ def load(folder):
     """
     try:
         tensors, _ = read_safetensors(folder / TENSORS)
-        return tensors, json.loads((folder / STATE).read_text(encoding="utf-8"))
+        return tensors, read_json(folder / STATE)
     except (ValueError, OSError) as error:
         raise TrainingError(
             f"the checkpoint {folder} cannot be read ({shorten(error, 120)}); delete that folder to go on from an"

@@ -16,18 +16,17 @@ from typing import TYPE_CHECKING
 
 from ..core.pipeline import latent_shape, pipeline_fingerprint
 from ..errors import DislibWarning, TrainingError
-from ..files import check_output_folder
 from . import checkpoints
 from .objective import NOISES, id_of, loss_for, prior_of
-from .result import check_same, save
+from .result import IDENTITY, check_identity, check_place, check_same, save
 from .settings import Settings
-from .trainer import Trainer
+from .trainer import Trainer, check_lora, check_tracker
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
 
     from ..core.prior import StylePrior
-    from ..training.examples import TrainingSet
+    from .examples import TrainingSet
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,13 +79,15 @@ def finetune(
     """
     settings = (settings or Settings(**options)).completed(pipe)
     _check(pipe, examples, noise, preserve, settings)
+    check_tracker(settings.report_to, out)
     identity = {
-        "base": pipeline_fingerprint(pipe), "examples": examples.fingerprint(), "noise_id": id_of(noise),
+        "identity": IDENTITY, "base": pipeline_fingerprint(pipe), "examples": examples.fingerprint(),
+        "noise_id": id_of(noise),
         "preserve": preserve.fingerprint() if preserve else None,
     }
     start = None
     if out is not None:
-        check_output_folder(out)
+        check_place(out, pipe, examples.files)
         start = _resumption(Path(out), settings, identity)
     return _train(pipe, examples, noise, out and Path(out), preserve, settings, identity, start, about or {})
 
@@ -119,6 +120,8 @@ def _check(pipe, examples, noise, preserve, settings):
     loss_for(pipe.scheduler)
     if getattr(pipe.unet, "peft_config", None):
         raise TrainingError("this U-Net carries a LoRA already; load the pipeline again")
+    if settings.rank is not None:
+        check_lora(pipe.unet, settings)
     for part in (examples, preserve) if preserve else (examples,):
         if tuple(part.latents.shape[1:]) != latent_shape(pipe):
             raise TrainingError(
@@ -142,6 +145,7 @@ def _resumption(out, settings, identity):
         check_same(out, settings, identity)
         return None
     tensors, state = checkpoints.load(folder)
+    check_identity(folder, state)
     differ = settings.differences(state["settings"]) + [k for k, v in identity.items() if state[k] != v]
     if differ:
         raise TrainingError(

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..core.latents import white_noise
-from ..core.pipeline import latent_shape, separate
+from ..core.pipeline import latent_shape, pipeline_fingerprint, separate
 from ..core.sampling import generate
 from ..errors import TrainingError
+from ..files import digest_of
 from .examples import TrainingSet
 from .finetune import finetune
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
 
-    from ..training.finetune import Record
+    from .finetune import Record
 
 TOKEN = "sks"  # DreamBooth's rare token: no word of the captions
 
@@ -116,7 +117,7 @@ def train(
     noise = examples.prior(pipe) if way.noise == "style" else way.noise
     told = [way.template.format(caption) for caption in examples.captions]
     taught = TrainingSet.from_latents(
-        pipe, examples.latents, told, mirrored=examples.mirrored, files=examples.files
+        pipe, examples.latents, told, mirrored=examples.mirrored, files=examples.files, source=examples.source
     )
     kept = preserved(pipe, examples.captions, way.preserve) if way.preserve else None
     return finetune(
@@ -130,4 +131,5 @@ def preserved(pipe: StableDiffusionPipeline, captions: list[str], count: int, *,
     told = [captions[i % len(captions)] for i in range(count)]
     latents = white_noise(range(count), latent_shape(pipe))
     made = [s for batch in generate(pipe, told, [0], latents=latents, guidance=guidance, batch_size=16) for s in batch]
-    return TrainingSet.from_latents(pipe, torch.stack([s.latent for s in made]), told)
+    source = digest_of("preserved", pipeline_fingerprint(pipe), told, guidance)
+    return TrainingSet.from_latents(pipe, torch.stack([s.latent for s in made]), told, source=source)

@@ -6,6 +6,7 @@ from ..core.prediction import check_kind, kind_of, velocity
 from ..core.prior import StylePrior
 from ..errors import TrainingError
 from .examples import seeded
+from .timesteps import draw_timesteps
 
 NOISES = ("white", "offset")
 
@@ -39,8 +40,8 @@ def name_of(noise):
 
 
 def id_of(noise):
-    """"white", "offset", or for a prior 16 digits that change with any of its numbers."""
-    return noise.sha256()[:16] if prior_of(noise) else noise
+    """"white", "offset", or for a prior 16 digits of what it was made from (see `StylePrior.identity`)."""
+    return noise.identity()[:16] if prior_of(noise) else noise
 
 
 def noise_loss(unet, schedule, z, eps, t, context, *, snr_gamma=None):
@@ -51,7 +52,7 @@ def noise_loss(unet, schedule, z, eps, t, context, *, snr_gamma=None):
 
     Args:
         unet: the U-Net.
-        schedule: a diffusers scheduler, for its abar.
+        schedule: a diffusers scheduler, for its abar alone.
         z, eps: latents and noise (b, 4, h, w).
         t: timesteps (b,), long.
         context: text embeddings (b, tokens, d).
@@ -60,11 +61,14 @@ def noise_loss(unet, schedule, z, eps, t, context, *, snr_gamma=None):
     Returns:
         tensor (b,), the mean over a latent's elements.
     """
-    z_t = schedule.add_noise(z, eps, t)
+    abar = schedule.alphas_cumprod.to(t.device)[t]
+    # Not by `schedule.add_noise`: with the samplers of the Euler family that is z + sigma eps.
+    a, b = (part.sqrt().to(z.dtype)[:, None, None, None] for part in (abar, 1 - abar))
+    z_t = a * z + b * eps
     error = (eps - unet(z_t, t, context).sample.float()).square().mean((1, 2, 3))
     if snr_gamma is None:
         return error
-    abar = schedule.alphas_cumprod.to(t.device)[t].clamp(1e-6, 1 - 1e-6)
+    abar = abar.clamp(1e-6, 1 - 1e-6)
     snr = abar / (1 - abar)
     return error * snr.clamp(max=snr_gamma) / snr
 
@@ -98,15 +102,16 @@ def loss_for(schedule):
     return {"epsilon": noise_loss, "v_prediction": velocity_loss}[kind]
 
 
-def draw_batch(examples, size, step, noise, settings, *, timesteps=1000, stream=0):
+def draw_batch(examples, size, step, noise, settings, *, timesteps=1000, chances=None, stream=0):
     """(z, eps, t, context) of one step: `size` examples, drawn from the seed, the step and the stream alone.
 
-    `timesteps` is the schedule's `num_train_timesteps`.
+    `timesteps` is the schedule's `num_train_timesteps`; `chances (timesteps,)` are those of `timesteps.style_friendly`,
+    or None to draw all alike.
     """
     random = seeded(settings.seed, stream, step)
     flips, dropped = (torch.rand(size, generator=random) < share for share in (0.5, settings.caption_dropout))
     rows = torch.arange((step - 1) * size, step * size)
     z, context = examples.batch(rows, seed=settings.seed, flips=flips, dropped=dropped)
-    t = torch.randint(timesteps, (size,), generator=random)
+    t = draw_timesteps(size, random, chances, steps=timesteps)
     u, constants = torch.randn(z.shape, generator=random), torch.randn(size, z.shape[1], 1, 1, generator=random)
     return z, draw_noise(noise, u, constants, settings.noise_offset), t, context

@@ -5,7 +5,9 @@ import math
 import warnings
 from pathlib import Path
 
+from ..core.pipeline import TINY
 from ..errors import DislibWarning, TrainingError, check_whole, shorten
+from ..files import data_dir, read_json, read_text
 
 FULL_RATE, LORA_RATE = 1e-5, 1e-4  # what diffusers' examples use for Stable Diffusion
 # Attention, as diffusers' LoRA script; and the two convolutions through which noise enters and leaves the U-Net.
@@ -16,6 +18,8 @@ LORA_TARGETS = (
     *("conv_in", "conv_out", "conv1", "conv2", "conv_shortcut", "conv"),
 )
 PRECISIONS = ("no", "fp16", "bf16")
+LR_SCHEDULERS = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
+TRACKERS = ("tensorboard", "wandb", "trackio", "mlflow", "comet_ml", "aim", "clearml", "dvclive", "swanlab")
 # May differ between a run and its resumption: none of them changes a step that has been made.
 FREE = frozenset(
     "checkpointing_steps checkpoints_total_limit gradient_checkpointing report_to resume_from_checkpoint"
@@ -33,9 +37,12 @@ class Settings:
         gradient_accumulation_steps: batches whose gradients are summed before a step.
         gradient_checkpointing: compute activations twice in place of keeping them: less memory, a fifth slower.
         learning_rate: None takes the one from the model's card, or else 1e-5 (1e-4 for a LoRA).
-        lr_scheduler: "constant", "linear", "cosine", ... (`diffusers.optimization.get_scheduler`).
+        lr_scheduler: "constant", "linear", "cosine", ... (LR_SCHEDULERS; `diffusers.optimization.get_scheduler`).
         lr_warmup_steps: steps over which the rate rises from 0.
         snr_gamma: Min-SNR weights (Hang et al. 2023) with this gamma; None for none.
+        log_snr_mean: draw the timesteps so that log(abar / (1 - abar)) is normal around this (the style-friendly SNR
+            sampler, Choi and others 2024: see `timesteps.style_friendly`); None draws all timesteps alike.
+        log_snr_std: its standard deviation.
         use_8bit_adam: AdamW with 8-bit states (bitsandbytes): 4 GB less for Stable Diffusion.
         adam_beta1, adam_beta2, adam_weight_decay, adam_epsilon: of AdamW.
         use_ema: keep an exponential moving average of the weights, which becomes the result.
@@ -52,7 +59,8 @@ class Settings:
         resume_from_checkpoint: "latest", a path, or None to start anew (in a folder without checkpoints).
         validation_prompts: prompts of the sample sheet.
         validation_steps: a sample sheet every so many steps.
-        report_to: a tracker that accelerate knows, such as "tensorboard" or "wandb".
+        report_to: a tracker that accelerate knows, such as "tensorboard" or "wandb", for the loss and the learning rate
+            of every step, and the sample sheets.
 
     Raises:
         TrainingError: a value out of its range; the message names both.
@@ -66,6 +74,8 @@ class Settings:
     lr_scheduler: str = "constant"
     lr_warmup_steps: int = 0
     snr_gamma: float | None = None
+    log_snr_mean: float | None = None
+    log_snr_std: float = 2.0
     use_8bit_adam: bool = False
     adam_beta1: float = 0.9
     adam_beta2: float = 0.999
@@ -99,14 +109,25 @@ class Settings:
         for name in ("learning_rate", "snr_gamma"):
             if getattr(self, name) is not None:
                 self._number(name, 0, math.inf, above=True)
-        self._number("max_grad_norm", 0, math.inf, above=True)
+        if self.log_snr_mean is not None:
+            self._number("log_snr_mean", -50, 50)
+        for name in ("max_grad_norm", "log_snr_std", "adam_epsilon"):
+            self._number(name, 0, math.inf, above=True)
+        for name in ("adam_beta1", "adam_beta2"):
+            self._number(name, 0, 0.9999999)
+        for name in ("adam_weight_decay", "noise_offset"):
+            self._number(name, 0, math.inf)
         self._number("caption_dropout", 0, 1)
         self._number("prior_loss_weight", 0, math.inf)
-        if self.mixed_precision not in (None, *PRECISIONS):
-            raise TrainingError(f"mixed_precision must be one of {', '.join(PRECISIONS)}, got {self.mixed_precision!r}")
-        if isinstance(self.validation_prompts, str):
-            raise TrainingError(f'validation_prompts must be a list; write ["{shorten(self.validation_prompts)}"]')
+        for name, known in (
+            ("mixed_precision", (None, *PRECISIONS)), ("lr_scheduler", LR_SCHEDULERS), ("report_to", (None, *TRACKERS)),
+        ):
+            if (value := getattr(self, name)) not in known:
+                named = ", ".join(filter(None, known))
+                raise TrainingError(f"{name} must be one of {named}, got {shorten(repr(value))}")
         for name in ("validation_prompts", "lora_targets"):
+            if isinstance(value := getattr(self, name), str):
+                raise TrainingError(f'{name} must be a list; write ["{shorten(value)}"]')
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
     def _number(self, name, least, most, *, above=False):
@@ -135,22 +156,52 @@ class Settings:
             fixed -= {"max_train_steps"}  # a longer run begins as the shorter one did
         if self.rank is None:
             fixed -= {"lora_targets"}
+        if self.log_snr_mean is None:
+            fixed -= {"log_snr_std"}
         return sorted(name for name in fixed if mine[name] != theirs.get(name))
 
 
 def card_rate(pipe, *, lora=False):
     """The learning rate that a model's own card recommends for fine-tuning, or else diffusers' usual one.
 
-    The card is the README.md of the model's folder; its front matter may hold `learning_rate` and
-    `lora_learning_rate`.
+    The card is the README.md of the model's folder, or of the one that it was fine-tuned from; its front matter may
+    hold `learning_rate` and `lora_learning_rate`.
     """
+    key, usual = ("lora_learning_rate", LORA_RATE) if lora else ("learning_rate", FULL_RATE)
+    for folder in ancestry(Path(str(pipe.name_or_path or ""))):
+        if (folder / "README.md").is_file() and key in (told := _card_data(folder / "README.md")):
+            return _rate(told[key], key, folder / "README.md")
+    return usual
+
+
+def ancestry(folder):
+    """A model's folder, and those it was fine-tuned from; a result's card is one of the run, not of the model."""
+    for _ in range(100):
+        yield folder
+        try:
+            base = read_json(folder / "training.json")["model"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        folder = data_dir() / "tiny-sd" if base == TINY else Path(str(base))
+
+
+def _card_data(path):
     from huggingface_hub import ModelCard
 
-    card = Path(str(pipe.name_or_path or "")) / "README.md"
-    key, usual = ("lora_learning_rate", LORA_RATE) if lora else ("learning_rate", FULL_RATE)
-    if not card.is_file():
-        return usual
-    return float(ModelCard.load(card).data.to_dict().get(key, usual))
+    try:
+        return ModelCard(read_text(path), ignore_metadata_errors=True).data.to_dict()
+    except Exception as error:  # of YAML, which has many
+        raise TrainingError(f"the head of {path} cannot be read ({shorten(error)}); mend it, or pass learning_rate") from error
+
+
+def _rate(value, key, path):
+    try:
+        rate = float(value)
+    except (TypeError, ValueError):
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise TrainingError(f"{key} in {path} is {shorten(repr(value))}; mend it, or pass learning_rate")
+    return rate
 
 
 def build_optimizer(parameters, settings):

@@ -4,13 +4,17 @@ import contextlib
 import math
 import warnings
 
+import numpy as np
 import torch
 
 from ..core.sampling import paint
-from ..errors import TrainingError
+from ..errors import TrainingError, check_processes, shorten
 from . import checkpoints
+from .examples import seeded
+from .lora_support import torchao_put_aside
 from .objective import draw_batch, loss_for, prior_of
-from .settings import build_optimizer
+from .settings import LORA_TARGETS, build_optimizer
+from .timesteps import style_friendly
 
 
 class Trainer:
@@ -22,6 +26,10 @@ class Trainer:
         self.accelerator = accelerator(pipe, settings, out)
         self.batch_size = self.accelerator.num_processes * settings.train_batch_size
         self.batch_size *= settings.gradient_accumulation_steps
+        self.chances = None
+        if settings.log_snr_mean is not None:
+            abars = pipe.scheduler.alphas_cumprod
+            self.chances = style_friendly(abars, settings.log_snr_mean, settings.log_snr_std)
 
     def __enter__(self):
         from diffusers.optimization import get_scheduler
@@ -29,6 +37,7 @@ class Trainer:
 
         unet, settings = self.pipe.unet, self.settings
         self.dtype, self.trained = unet.dtype, make_trainable(unet, settings)
+        unet.source = None  # from here on it is no longer what it was loaded as
         if settings.gradient_checkpointing:
             unet.enable_gradient_checkpointing()
         optimizer = build_optimizer(self.trained.values(), settings)
@@ -58,7 +67,7 @@ class Trainer:
 
     def step(self, step):
         """One optimiser step; returns its loss, the mean over all processes."""
-        draws = self._draw(step)
+        draws, rate = self._draw(step), self.rate
         total = torch.zeros((), device=self.accelerator.device)
         try:
             for micro in range(self.settings.gradient_accumulation_steps):
@@ -78,11 +87,13 @@ class Trainer:
             self.schedule.step()
         if self.ema:
             self.ema.step(self.trained.values())
+        if self.settings.report_to:
+            self.accelerator.log({"loss": value, "learning_rate": rate}, step=step)
         return value
 
     def _draw(self, step):
         """The batch of this step for all processes, [(batch, weight of its loss)], drawn from (seed, step) alone."""
-        options = {"timesteps": self.pipe.scheduler.config.num_train_timesteps}
+        options = {"timesteps": self.pipe.scheduler.config.num_train_timesteps, "chances": self.chances}
         draws = [(draw_batch(self.examples, self.batch_size, step, self.noise, self.settings, **options), 1.0)]
         if self.preserve:
             kept = draw_batch(self.preserve, self.batch_size, step, "white", self.settings, stream=1, **options)
@@ -99,12 +110,23 @@ class Trainer:
         return loss(self.model, self.pipe.scheduler, z, eps, t, context, snr_gamma=gamma).mean()
 
     def _check_loss(self, value, step):
-        if math.isfinite(value):
-            return
+        if not math.isfinite(value):
+            self._refuse(f"the loss became {value} at step {step}")
+
+    @torch.no_grad()
+    def _check_weights(self):
+        """Refuse to keep weights that the last update has driven out of all bounds: no loss has been told of them."""
+        values = [value.float() for value in self.trained.values()]
+        norms = torch.stack([norm.to(values[0].device) for norm in torch._foreach_norm(values)])
+        if not torch.isfinite(norms).all():
+            first = list(self.trained)[int((~torch.isfinite(norms)).nonzero()[0])]
+            self._refuse(f"the weights are no longer finite, {first} the first of them")
+
+    def _refuse(self, what):
         there = checkpoints.checkpoints(self.out)[-1:] if self.out else []
         kept = f"the last good checkpoint, {there[0]}, is kept" if there else "there is no checkpoint yet"
         raise TrainingError(
-            f"the loss became {value} at step {step}; lower learning_rate (now {self.rate:g})"
+            f"{what}; lower learning_rate (now {self.rate:g})"
             f"{' or set mixed_precision to no' * (self.settings.mixed_precision != 'no')}; {kept}"
         )
 
@@ -122,7 +144,17 @@ class Trainer:
             images = [row[0] for row in made]
         self.pipe.unet.train()
         park(self.pipe, "cpu")
+        self._report(images, step)
         return images
+
+    def _report(self, images, step):
+        """Send a sample sheet to the tracker."""
+        for tracker in self.accelerator.trackers:
+            if tracker.name == "tensorboard":
+                pixels = np.stack([np.asarray(image) for image in images])
+                tracker.log_images({"validation": pixels}, step=step, dataformats="NHWC")
+            elif hasattr(tracker, "log_images"):
+                tracker.log_images({"validation": images}, step=step)
 
     @contextlib.contextmanager
     def _averaged(self):
@@ -136,11 +168,13 @@ class Trainer:
 
     def finish(self):
         """The averaged weights become the result."""
+        self._check_weights()
         if self.ema:
             self.ema.copy_to(self.trained.values())
 
     def save(self, step, state):
         """Write a checkpoint (the main process alone)."""
+        self._check_weights()
         if self.accelerator.is_main_process:
             tensors, plain = checkpoints.pack_optimizer(self.optimizer)
             tensors |= {f"unet.{name}": value for name, value in self.trained.items()}
@@ -186,12 +220,39 @@ def make_trainable(unet, settings):
         from peft import LoraConfig
 
         unet.requires_grad_(False)
-        unet.add_adapter(LoraConfig(
-            r=settings.rank, lora_alpha=settings.rank, init_lora_weights="gaussian",
-            target_modules=list(settings.lora_targets),
-        ))
+        with torchao_put_aside(), torch.random.fork_rng(devices=[]):  # the random numbers of peft are replaced, the user's kept
+            unet.add_adapter(LoraConfig(
+                r=settings.rank, lora_alpha=settings.rank, init_lora_weights="gaussian",
+                target_modules=list(settings.lora_targets),
+            ))
         cast_training_params(unet, torch.float32)
+        _begin_lora(unet, settings)
     return {name: value for name, value in unet.named_parameters() if value.requires_grad}
+
+
+def check_lora(unet, settings):
+    """Refuse a LoRA whose rank no layer has, or that names a layer which is not there or can have none."""
+    layers = {name: module for name, module in unet.named_modules() if name}
+    ranks = []
+    for target in settings.lora_targets:
+        found = [module for name, module in layers.items() if name == target or name.endswith(f".{target}")]
+        if not found and target not in LORA_TARGETS:
+            raise TrainingError(f"lora_targets: this U-Net has no layer {shorten(target)!r}; name others")
+        if any(not isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)) for module in found):
+            raise TrainingError(f"lora_targets: {shorten(target)!r} is no linear layer or convolution; name others")
+        ranks += [min(len(module.weight), module.weight[0].numel()) for module in found]
+    if not ranks:
+        raise TrainingError("lora_targets names no layer of this U-Net; name some, such as to_q")
+    if settings.rank > max(ranks):
+        raise TrainingError(f"rank {settings.rank} is more than any layer of this U-Net has; take at most {max(ranks)}")
+
+
+@torch.no_grad()
+def _begin_lora(unet, settings):
+    """peft's "gaussian" first weights, N(0, 1 / rank^2) for A and 0 for B, drawn from the seed and each layer's name."""
+    for name, value in unet.named_parameters():
+        if "lora_A" in name:
+            value.copy_(torch.randn(value.shape, generator=seeded(settings.seed, "LoRA", name)) / settings.rank)
 
 
 def accelerator(pipe, settings, out):
@@ -201,6 +262,7 @@ def accelerator(pipe, settings, out):
 
     # It remembers the precision of the first one for good, and refuses another.
     AcceleratorState._reset_state()
+    check_processes()
     made = Accelerator(
         mixed_precision=settings.mixed_precision, gradient_accumulation_steps=settings.gradient_accumulation_steps,
         cpu=pipe.unet.device.type == "cpu", log_with=settings.report_to, project_dir=out,
@@ -208,6 +270,16 @@ def accelerator(pipe, settings, out):
     if settings.report_to:
         made.init_trackers("dislib", {k: str(v) for k, v in settings.to_json().items()})
     return made
+
+
+def check_tracker(name, out):
+    """Refuse a tracker that accelerate would leave out without a word."""
+    from accelerate.tracking import get_available_trackers
+
+    if name is not None and name not in [str(getattr(one, "value", one)) for one in get_available_trackers()]:
+        raise TrainingError(f"report_to {name} needs the package {name}; pip install {name}, or leave report_to out")
+    if name is not None and out is None:
+        raise TrainingError(f"report_to {name} needs a folder to write in; pass out=")
 
 
 def park(pipe, device):

@@ -5,7 +5,7 @@ import ipywidgets as widgets
 from ..errors import DislibError
 from ..figures.plots import png_bytes
 from ..lessons.lesson_04 import NUMBERS, fid_against_n, small_samples_plot
-from .panel import Panel, caption, debounce, markup, picture
+from .panel import Panel, heading, markup, picture
 
 PAUSE = 0.15  # seconds of rest before the figure is drawn
 WIDTH = 760  # px of the figure
@@ -36,7 +36,7 @@ class FidLiar(Panel):
             raise DislibError(f"N = {n} was not measured; choose one of {', '.join(map(str, self.found))}")
         self._drawn = {}
         self._build(n)
-        self._draw_soon = debounce(pause, lambda: self.act(self.draw))
+        self._draw_soon = self.later(pause)
         self.draw()
 
     def draw(self):
@@ -68,7 +68,7 @@ class FidLiar(Panel):
         )
         self.n.observe(lambda _: self._draw_soon(), "value")
         self.view, self.told = picture(WIDTH), widgets.HTML()
-        self.ui = widgets.VBox([caption("FID liar", bold=True), self.n, self.told, self.message, self.view])
+        self.ui = widgets.VBox([heading("FID liar"), self.n, self.told, self.message, self.view])
 
 
 def _spread(band):

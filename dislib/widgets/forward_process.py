@@ -9,7 +9,7 @@ from ..errors import DislibError
 from ..figures.plots import image_grid
 from ..images.images import prepare_image
 from .paint_latent import MAP, channel_maps, side_by_side
-from .panel import Panel, beside, caption, debounce, markup, picture, png
+from .panel import Panel, beside, caption, heading, markup, picture, png
 
 PAUSE = 0.1  # seconds of rest before the pictures are decoded
 SHOWN_T = (0, 250, 500, 750, 999)  # of the static twin
@@ -54,7 +54,7 @@ class ForwardProcess(Panel):
         DislibError: pictures and priors of different styles.
     """
 
-    def __init__(self, pipe, pictures, priors, *, style=None, t=600, seed=0, pause=PAUSE, on_error=None):
+    def __init__(self, pipe, pictures, priors, *, style=None, t=999, seed=0, pause=PAUSE, on_error=None):
         super().__init__(on_error)
         if not priors or set(pictures) != set(priors):
             raise DislibError(
@@ -65,14 +65,15 @@ class ForwardProcess(Panel):
             prior.check(pipe)
         self.pipe, self.priors = pipe, priors
         ready = [prepare_image(pictures[name], image_size(pipe)) for name in priors]
-        self.z = dict(zip(priors, encode(pipe, ready)))
+        self.pictures, self.z = dict(zip(priors, ready)), dict(zip(priors, encode(pipe, ready)))
         self._build(style or next(iter(priors)), t, seed)
-        self._draw_soon = debounce(pause, lambda: self.act(self.draw))
+        self._draw_soon = self.later(pause)
         self.draw()
 
     def draw(self):
         """Show z_t for the present style, seed and t."""
         self.latents, a, b = self._at(self.t.value)
+        self.clean_view.value = png(self.pictures[self.style.value])
         self.images = dict(zip(NOISES, decode(self.pipe, torch.stack([self.latents[name] for name in NOISES]))))
         for name in NOISES:
             self.views[name].value = png(self.images[name])
@@ -122,7 +123,7 @@ class ForwardProcess(Panel):
         self.views, self.strips = ({name: picture(width) for name in NOISES} for width in (216, 4 * MAP + 12))
         self.sums, self.mean_line = {name: widgets.HTML() for name in NOISES}, widgets.HTML()
         controls = [
-            caption("Forward process", bold=True),
+            heading("Forward process"),
             self.t,
             self.style,
             self.seed_box,
@@ -130,8 +131,19 @@ class ForwardProcess(Panel):
             self.message,
         ]
         side = widgets.VBox(controls, layout=widgets.Layout(width="376px", margin="0 16px 0 0"))
-        self.ui = beside(side, widgets.VBox([self._row(name) for name in NOISES]))
+        self.clean_view = picture(216)
+        words = widgets.VBox([caption("the picture itself", bold=True)], layout=_beside())
+        clean = widgets.HBox([self.clean_view, words], layout=_below())
+        self.ui = beside(side, widgets.VBox([clean, *map(self._row, NOISES)]))
 
     def _row(self, name):
         words = [caption(f"{name} noise", bold=True), self.sums[name], self.strips[name]]
-        return widgets.HBox([self.views[name], widgets.VBox(words, layout=widgets.Layout(margin="0 0 8px 12px"))])
+        return widgets.HBox([self.views[name], widgets.VBox(words, layout=_beside())], layout=_below())
+
+
+def _beside():
+    return widgets.Layout(margin="0 0 0 12px")
+
+
+def _below():
+    return widgets.Layout(margin="0 0 10px 0")

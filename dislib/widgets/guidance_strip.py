@@ -1,14 +1,14 @@
 """*Guidance strip*: a slider for the guidance weight, and what every method paints there, side by side."""
 
-import html
 
 import ipywidgets as widgets
 
 from ..errors import DislibError
+from ..escaping import for_html
 from ..figures.plots import image_grid
 from ..images.sheets import by_style
 from ..training.methods import METHODS
-from .panel import Panel, beside, caption, debounce, markup, picture, png
+from .panel import Panel, beside, caption, heading, markup, picture, png
 
 PAUSE = 0.05  # seconds of rest before the pictures change
 SHOWN = 6  # weights of the static twin at most: more of them would be too small to see
@@ -40,6 +40,7 @@ class GuidanceStrip(Panel):
         style: the one shown at first; by default the first.
         weight: where the slider begins; by default in the middle.
         methods: which rows are shown; by default all.
+        examples: from style to a picture of it, which stands first.
         pause: seconds of rest before the pictures change; 0 changes them at every move.
         on_error: see `Panel`.
 
@@ -47,8 +48,11 @@ class GuidanceStrip(Panel):
         DislibError: sheets of different weights, or a style, weight or method that they do not hold.
     """
 
-    def __init__(self, sheets, *, style=None, weight=None, methods=None, pause=PAUSE, on_error=None):
+    def __init__(
+        self, sheets, *, style=None, weight=None, methods=None, examples=None, pause=PAUSE, on_error=None
+    ):
         super().__init__(on_error)
+        self.examples = examples or {}
         self.sheets = by_style(sheets)
         self.weights = _weights(self.sheets)
         there = list(dict.fromkeys(name for sheet in self.sheets.values() for name in sheet.rows))
@@ -63,12 +67,16 @@ class GuidanceStrip(Panel):
             if value not in known:
                 raise DislibError(f"there is no {what} {value!r}; choose one of {', '.join(map(str, known))}")
         self._build(style, weight)
-        self._draw_soon = debounce(pause, lambda: self.act(self.draw))
+        self._draw_soon = self.later(pause)
         self.draw()
 
     def draw(self):
         """Show every method at the present weight; those without a picture of the style are hidden."""
         sheet = self.sheets[self.style.value]
+        example = self.examples.get(self.style.value)
+        self.example_cell.layout.display = "none" if example is None else ""
+        if example is not None:
+            self.example.value = png(example)
         for name in self.methods:
             there = name in sheet.rows
             self.cells[name].layout.display = "" if there else "none"
@@ -94,7 +102,7 @@ class GuidanceStrip(Panel):
         return f': "{prompt}"' if prompt else ""
 
     def _told(self):
-        return html.escape(f"w = {self.weight.value:g}, {self.style.value}{self._prompt()}")
+        return for_html(f"w = {self.weight.value:g}, {self.style.value}{self._prompt()}")
 
     def _build(self, style, weight):
         common = {"layout": widgets.Layout(width="420px"), "style": {"description_width": "110px"}}
@@ -106,13 +114,15 @@ class GuidanceStrip(Panel):
             control.observe(lambda _: self._draw_soon(), "value")
         self.views, self.told = {name: picture(SIDE) for name in self.methods}, widgets.HTML()
         self.cells = {name: _cell(name, view) for name, view in self.views.items()}
-        controls = [caption("Guidance strip", bold=True), self.weight, self.style, self.told, self.message]
-        self.ui = widgets.VBox([*controls, beside(*self.cells.values())])
+        self.example = picture(SIDE)
+        self.example_cell = _cell("a picture of the style", self.example)
+        controls = [heading("Guidance strip"), self.weight, self.style, self.told, self.message]
+        self.ui = widgets.VBox([*controls, beside(self.example_cell, *self.cells.values())])
 
 
 def _cell(name, view):
-    words = caption(html.escape(label_of(name)), height="40px", width=f"{SIDE}px", margin="0")
-    return widgets.VBox([view, words], layout=widgets.Layout(width=f"{SIDE + 10}px", margin="0 0 4px 0"))
+    words = caption(label_of(name), height="40px", width=f"{SIDE}px", margin="0")
+    return widgets.VBox([view, words], layout=widgets.Layout(width=f"{SIDE + 10}px", margin="0 0 4px 0", overflow="hidden"))
 
 
 def _weights(sheets):

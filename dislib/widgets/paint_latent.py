@@ -11,7 +11,7 @@ from ..core.latents import blob, checkerboard, white_noise
 from ..core.pipeline import latent_shape
 from ..errors import DislibError
 from ..figures.plots import DIVERGING, image_grid
-from .panel import Panel, beside, caption, debounce, markup, picture, png
+from .panel import Panel, beside, caption, heading, markup, picture, png
 
 EVERYWHERE, BLOB, BOARD = "everywhere", "soft blob", "checkerboard"
 PATTERNS = (EVERYWHERE, BLOB, BOARD)
@@ -101,12 +101,13 @@ class PaintTheLatent(Panel):
         super().__init__(on_error)
         self.pipe, self.shape, self._before_of = pipe, latent_shape(pipe), None
         self._build(prompt, seed, amounts or [6 * (k == 1) for k in range(self.shape[0])])
-        self._draw_soon = debounce(pause, lambda: self.act(self.draw))
+        self._draw_soon = self.later(pause)
         self.draw()
 
     def draw(self):
         """Paint from noise + addition, and from the noise alone when prompt or seed is new."""
         prompt, seed = self.prompt_box.value, self.seed_box.value
+        self.name_unknown(self.pipe, [prompt])
         noise, added = white_noise([seed], self.shape)[0], self._addition()
         starts = torch.stack([noise + added, noise])
         if self._before_of == (prompt, seed):
@@ -176,14 +177,14 @@ class PaintTheLatent(Panel):
             )
         }
         self.reset_button = widgets.Button(description="Add nothing", icon="undo", layout=widgets.Layout(width="140px"))
-        self.reset_button.on_click(lambda _: self.act(self.reset))
+        self.reset_button.on_click(lambda _: self.press(self.reset))
         for control in (self.prompt_box, self.seed_box, self.kind, *self.sliders, *self.place.values()):
             control.observe(self._changed, "value")
         self.ui = beside(self._controls(), self._views())
 
     def _controls(self):
         children = [
-            caption("Paint the latent", bold=True),
+            heading("Paint the latent"),
             self.prompt_box,
             self.seed_box,
             caption("What is added to each channel, in units of 1/N:"),

@@ -1,6 +1,5 @@
 """*Same latent*: guess which pictures of different prompts began with one and the same latent."""
 
-import html
 from dataclasses import dataclass
 
 import ipywidgets as widgets
@@ -14,7 +13,7 @@ from ..core.sampling import generate
 from ..errors import DislibError, shorten
 from ..figures.plots import image_grid
 from ..images.prompts import parse_seeds
-from .panel import RIGHT, WRONG, Panel, beside, caption, markup, picture, png
+from .panel import RIGHT, TIGHT, WRONG, Panel, beside, caption, heading, markup, picture, png
 
 PROMPTS = (
     "a red house in the meadow",
@@ -22,6 +21,9 @@ PROMPTS = (
     "a white cat in the snow",
     "a yellow bird in the desert",
 )
+
+
+ROW = "34px"  # height of the question, and of the verdict in its place
 
 
 def deal(n_prompts, n_seeds, rng):
@@ -96,11 +98,14 @@ class SameLatent(Panel):
     def play(self):
         """Paint the prompts and seeds of the boxes, shuffle, and ask."""
         prompts, seeds = self._chosen()
+        self.name_unknown(self.pipe, prompts)
+        self.stale(True)
         self.pictures = self._paint(prompts, seeds)  # rows of prompts, columns of latents
         self.prompts, self.n_latents = prompts, len(seeds)
         self.order, self.revealed = deal(len(prompts), len(seeds), self.rng), False
         self._lay_cards()
         self._show()
+        self.stale(False)
 
     def draw_latents(self):
         """A new round, from latents that nobody has chosen and that differ well."""
@@ -160,7 +165,7 @@ class SameLatent(Panel):
         heads = [caption(f"latent {k + 1}", bold=True, width="140px", margin="0") for k in range(n_cols)]
         rows = [widgets.HBox([caption("", width="110px", margin="0"), *heads])]
         for prompt, row in zip(self.prompts, self.cards):
-            label = caption(html.escape(shorten(prompt)), width="110px", margin="36px 0 0 0")
+            label = caption(shorten(prompt), width="110px", margin="36px 0 0 0")
             rows.append(widgets.HBox([label, *(card.box for card in row)]))
         self.board.children = rows
 
@@ -174,8 +179,12 @@ class SameLatent(Panel):
                 card.image.value = png(look(self.pictures[r][latent]))
                 card.verdict.value = _verdict(guesses[list(order).index(c)], c)
                 card.show(question=r > 0 and not self.revealed, verdict=r > 0 and self.revealed)
-        self.reveal_button.disabled = self.revealed
+        self.settle()
         self.status.value = markup(self._result() if self.revealed else self._question())
+
+    def settle(self):
+        """Nothing is left to reveal in a round that is over."""
+        self.reveal_button.disabled = self.revealed
 
     def _question(self):
         return (
@@ -203,12 +212,12 @@ class SameLatent(Panel):
         self.board, self.status = widgets.VBox(), widgets.HTML(layout=wide)
         play = [self.status, self.message, self.reveal_button, self.squint_box, self.new_button]
         choose = [caption("Or choose your own:"), self.prompt_box, self.seed_box, self.play_button]
-        controls = [caption("Same latent", bold=True), *play, *choose]
+        controls = [heading("Same latent"), *play, *choose]
         self.ui = beside(self.board, widgets.VBox(controls, layout=widgets.Layout(width="320px")))
 
     def _button(self, text, icon, callback, **options):
         button = widgets.Button(description=text, icon=icon, layout=widgets.Layout(width="310px"), **options)
-        button.on_click(lambda _: self.act(callback))
+        button.on_click(lambda _: self.press(callback))
         return button
 
 
@@ -227,9 +236,10 @@ class _Card:
             value=None,
             description=letter,
             style={"button_width": "26px", "description_width": "16px"},
-            layout=widgets.Layout(width="136px", margin="0"),
+            layout=widgets.Layout(width="136px", height=ROW, margin="0", overflow="hidden"),
         )
-        return cls(picture(128), guess, widgets.HTML(layout=widgets.Layout(height="32px", margin="0")))
+        guess.add_class(TIGHT)
+        return cls(picture(128), guess, widgets.HTML(layout=widgets.Layout(height=ROW, margin="0", overflow="hidden")))
 
     def show(self, *, question, verdict):
         self.guess.layout.display = "" if question else "none"
@@ -237,8 +247,9 @@ class _Card:
 
     @property
     def box(self):
-        children = [self.image, self.guess, self.verdict]
-        return widgets.VBox(children, layout=widgets.Layout(width="140px", margin="0 0 6px 0"))
+        # The place below the picture keeps its height, whatever stands in it.
+        below = widgets.VBox([self.guess, self.verdict], layout=widgets.Layout(height=ROW, overflow="hidden"))
+        return widgets.VBox([self.image, below], layout=widgets.Layout(width="140px", margin="0 0 6px 0"))
 
 
 def _verdict(guess, truth):

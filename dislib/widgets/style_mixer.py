@@ -7,14 +7,16 @@ from ..core import sampling
 from ..core.latents import decode
 from ..core.prior import STARTS as ALL_STARTS
 from ..core.prior import StylePrior
-from ..core.sampling import make_scheduler
+from ..core.schedulers import make_scheduler
 from ..errors import DislibError, check_words
 from ..figures.plots import image_grid
-from .panel import Panel, beside, caption, debounce, markup, picture, png
+from ..files import digest_of
+from .panel import Panel, beside, caption, described, heading, markup, picture, png
 
 PAUSE = 0.2  # seconds of rest before a picture is painted
 STARTS = ALL_STARTS[1:]  # those that hold something of the mixture
 STEPS = 12
+HALF = 0.5  # where all weights begin: there is room on both sides
 SIDE = 150  # px of a picture
 
 
@@ -29,7 +31,8 @@ def mixed(priors, mean_weights, std_weights):
         PriorError: wrong weights, or priors of different models; see `StylePrior.mix`.
     """
     of_mean, of_std = StylePrior.mix(priors, mean_weights), StylePrior.mix(priors, std_weights)
-    return StylePrior(of_mean.mean, of_std.std, {**of_mean.meta, "mix of std": of_std.meta["mix"]})
+    more = {"mix of std": of_std.meta["mix"], "source": digest_of(of_mean.identity(), of_std.identity())}
+    return StylePrior(of_mean.mean, of_std.std, {**of_mean.meta, **more})
 
 
 def paint(pipe, prompt, seed, priors, start):
@@ -67,12 +70,13 @@ class StyleMixer(Panel):
             prior.check(pipe)
         self.pipe, self.priors, self._pure_of = pipe, priors, None
         self._build(prompt, seed, start)
-        self._draw_soon = debounce(pause, lambda: self.act(self.draw))
+        self._draw_soon = self.later(pause)
         self.draw()
 
     def draw(self):
         """Mix, paint from the mixture, and from each prior alone when prompt, seed or start is new."""
         mixture, chosen = self._mixture(), (self.prompt_box.value, self.seed_box.value, self.start.value)
+        self.name_unknown(self.pipe, chosen[:1])
         if self._pure_of == chosen:
             (self.image,) = paint(self.pipe, *chosen[:2], [mixture], chosen[2])
         else:
@@ -84,7 +88,7 @@ class StyleMixer(Panel):
     def even(self):
         """Equal weights for all."""
         for slider in (*self.of_mean.values(), *self.of_std.values()):
-            slider.value = 1.0
+            slider.value = HALF
 
     def twin(self):
         """The present mixture as a figure: the styles alone, mu decoded, and the picture."""
@@ -131,20 +135,20 @@ class StyleMixer(Panel):
         self.start = widgets.Dropdown(options=STARTS, value=start, description="Start", **common)
         self.of_mean, self.of_std = (
             {
-                name: widgets.FloatSlider(1.0, min=0, max=1, step=0.05, description=f"{part} {name}", **common)
+                name: widgets.FloatSlider(HALF, min=0, max=1, step=0.05, description=described(f"{part} {name}"), **common)
                 for name in self.priors
             }
             for part in "μσ"
         )
         self.even_button = widgets.Button(description="Equal shares", icon="undo", layout=widgets.Layout(width="140px"))
-        self.even_button.on_click(lambda _: self.act(self.even))
+        self.even_button.on_click(lambda _: self.press(self.even))
         for control in (self.prompt_box, self.seed_box, self.start, *self.of_mean.values(), *self.of_std.values()):
             control.observe(lambda _: self._draw_soon(), "value")
         self.ui = beside(self._controls(), self._views())
 
     def _controls(self):
         children = [
-            caption("Style mixer", bold=True),
+            heading("Style mixer"),
             self.prompt_box,
             self.seed_box,
             self.start,

@@ -1,6 +1,5 @@
 """*Which is closer?*: a blind vote on pairs of pictures, kept in a file at once, and a ranking at the end."""
 
-import html
 import re
 import time
 import zlib
@@ -9,13 +8,15 @@ from pathlib import Path
 import ipywidgets as widgets
 
 from ..errors import DislibError
+from ..escaping import for_html
 from ..evaluation.ranking import bradley_terry
 from ..evaluation.votes import LEFT, QUESTIONS, RIGHT, TIE, VoteFile, answer, known_methods, pairs
 from ..figures.curves import ranking_plot
 from ..figures.plots import image_grid, png_bytes
+from ..images.images import upright_rgb
 from ..images.sheets import by_style
 from .guidance_strip import label_of
-from .panel import Panel, beside, caption, markup, picture, png
+from .panel import Panel, beside, heading, markup, picture, png
 
 COUNT = 24  # ballots of a voter
 PAUSE = 0.3  # seconds: a second press within them is the tail of a double click, not a vote on the next pair
@@ -142,7 +143,7 @@ class WhichIsCloser(Panel):
         ballot = self.left_over[0]
         words = f': "{ballot.prompt}"' if ballot.question == "prompt" else f" ({ballot.style})"
         title, pair = f"{BLIND[ballot.question]}{words}", self._pair(ballot)
-        examples = [image.convert("RGB").resize(pair[0].size) for image in self._examples(ballot)]
+        examples = [upright_rgb(image).resize(pair[0].size) for image in self._examples(ballot)]
         beside_them = f" and {len(examples)} of the style" if examples else ""
         told = f"{title} Two pictures, left and right{beside_them}; who made the two is told at the end of the vote."
         labels = ["Left", "Right", *["the style"] * len(examples)]
@@ -161,7 +162,7 @@ class WhichIsCloser(Panel):
         for view, image in zip(self.example_views, [*examples, *[None] * EXAMPLES]):
             view.layout.display = "none" if image is None else ""
             if image is not None:
-                view.value = png(image.convert("RGB").resize((EXAMPLE_SIDE, EXAMPLE_SIDE)))
+                view.value = png(upright_rgb(image).resize((EXAMPLE_SIDE, EXAMPLE_SIDE)))
         self.question.value = markup(_question(ballot, examples), bold=True)
         for view, image in zip(self.views, self._pair(ballot)):
             view.value = png(image)
@@ -181,14 +182,18 @@ class WhichIsCloser(Panel):
             view.layout.display, view.layout.margin = "none", "0 6px 6px 0"
         self.question, self.progress, self.told = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.buttons = {
-            LEFT: self._button("← Left", LEFT),
+            LEFT: self._button("Left", LEFT),
             TIE: self._button("Can't say", TIE),
-            RIGHT: self._button("Right →", RIGHT),
+            RIGHT: self._button("Right", RIGHT),
         }
         row = widgets.HBox(list(self.buttons.values()))
+        shown = beside(*self.example_views)
+        if self.examples:  # the buttons stay where they are, whichever question is asked
+            shown.layout.min_height = f"{EXAMPLE_SIDE + 6}px"
+        self.question.layout.min_height = "48px"
         sides = [widgets.VBox([view], layout=widgets.Layout(margin="0 12px 6px 0")) for view in self.views]
-        self.stage = widgets.VBox([beside(*self.example_views), beside(*sides), row])
-        head = [caption("Which is closer?", bold=True), self.progress, self.question]
+        self.stage = widgets.VBox([shown, beside(*sides), row])
+        head = [heading("Which is closer?"), self.progress, self.question]
         self.ui = widgets.VBox([*head, self.stage, self.message, *self.charts, self.told])
 
     def _button(self, text, choice):
@@ -199,8 +204,8 @@ class WhichIsCloser(Panel):
 
 def _question(ballot, examples):
     if ballot.question == "prompt":
-        return f"{ASKED['prompt']} “{html.escape(ballot.prompt)}”"
-    return ASKED["style"] if examples else f"Which picture is closer to the style “{html.escape(ballot.style)}”?"
+        return f"{ASKED['prompt']} “{for_html(ballot.prompt)}”"
+    return ASKED["style"] if examples else f"Which picture is closer to the style “{for_html(ballot.style)}”?"
 
 
 def _rows(sheet, methods):
@@ -217,6 +222,6 @@ def _figure(question, ranking):
 
 
 def _told(question, ranking):
-    names = ", ".join(html.escape(label_of(standing.method)) for standing in ranking)
+    names = ", ".join(for_html(label_of(standing.method)) for standing in ranking)
     votes = sum(standing.n for standing in ranking) // 2
     return f"{BLIND[question]} {votes} votes say, from first to last: {names}."

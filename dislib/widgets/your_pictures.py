@@ -1,10 +1,9 @@
 """*Your pictures*: draw them, or upload them; what was taken, what was refused and why, and a caption for each."""
 
-import html
-
 import ipywidgets as widgets
 
 from ..errors import DislibError
+from ..escaping import for_html
 from ..figures.plots import image_grid
 from ..images.images import load_image
 from ..images.uploads import LEDGER, Upload, read_ledger, take_in
@@ -40,7 +39,7 @@ draw();</script></html>"""
 
 def surface():
     """The drawing surface as HTML for a widget."""
-    return (f'<iframe title="A surface to draw on" srcdoc="{html.escape(_SURFACE, quote=True)}" width="348" height="440"'
+    return (f'<iframe title="A surface to draw on" srcdoc="{for_html(_SURFACE)}" width="348" height="440"'
             ' style="border:0"></iframe>')
 
 
@@ -130,10 +129,10 @@ class YourPictures(Panel):
         self.captions = widgets.Textarea(description="Captions", rows=8, layout=widgets.Layout(width="700px"),
                                          continuous_update=False)
         self.save_button = widgets.Button(description="Keep captions", icon="check")
-        self.save_button.on_click(lambda _: self.act(self.save_captions))
+        self.save_button.on_click(lambda _: self.press(self.save_captions))
         self.forget_button = widgets.Button(description="Delete my uploads", icon="trash",
                                             layout=widgets.Layout(width="180px"))
-        self.forget_button.on_click(lambda _: self.act(self.forget))
+        self.forget_button.on_click(lambda _: self.press(self.forget))
         drawing = widgets.Accordion([self.surface])
         drawing.set_title(0, "Draw (save each drawing, then upload it)")
         drawing.selected_index = None
@@ -145,5 +144,5 @@ class YourPictures(Panel):
 
 def _listed(refused):
     """Names and reasons, as text: a file name is a stranger's words."""
-    rows = "".join(f"<li><b>{html.escape(name)}</b> {html.escape(reason)}</li>" for name, reason in refused)
+    rows = "".join(f"<li><b>{for_html(name)}</b> {for_html(reason)}</li>" for name, reason in refused)
     return markup(f"<ul>{rows}</ul>") if rows else ""

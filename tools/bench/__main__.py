@@ -11,6 +11,7 @@ import json
 import os
 import platform
 
+import busy
 import evaluating
 import generating
 import importing
@@ -22,6 +23,7 @@ from measure import ROOT
 BENCHMARKS = {
     "import": importing.benchmark,
     "generate": generating.benchmark,
+    "busy": busy.benchmark,
     "prior": streaming.benchmark,
     "evaluate": evaluating.benchmark,
     "finetune": tuning.benchmark,

@@ -62,7 +62,7 @@ def plain_loop(pipe, judge, prompts):
 
     from dislib import white_noise
     from dislib.core.pipeline import latent_shape
-    from dislib.core.sampling import make_scheduler
+    from dislib.core.schedulers import make_scheduler
 
     pipe.scheduler, scores, features = make_scheduler(pipe, "dpm"), [], []
     for weight in WEIGHTS:

@@ -57,7 +57,7 @@ def plain_loop(pipe, prompts, seeds):
     """What one writes with diffusers alone."""
     from dislib import white_noise
     from dislib.core.pipeline import latent_shape
-    from dislib.core.sampling import make_scheduler
+    from dislib.core.schedulers import make_scheduler
 
     pipe.scheduler = make_scheduler(pipe, "dpm")
     images = []
