@@ -164,7 +164,7 @@ def check_family(index, name):
     Raises:
         ModelError: what it is, and why the course cannot use it.
     """
-    kind = index["_class_name"]
+    kind = str(index["_class_name"])
     if kind == "StableDiffusionPipeline":
         return
     why = next((why for word, why in _WHY_NOT.items() if word in kind), "")

@@ -495,7 +495,7 @@ def test_out_of_gpu_memory_says_what_to_lower(examples, monkeypatch):
     def explode(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("dislib.training.trainer.loss_for", lambda schedule: explode)
+    monkeypatch.setattr("dislib.training.trainer.loss_for", lambda _: explode)
     with pytest.raises(TrainingError, match=r"lower train_batch_size \(now 4\).*gradient_checkpointing.*LoRA"):
         losses(pipeline(), examples)
 

@@ -1,15 +1,18 @@
 """`python -m dislib latent`: write a start as a .latent file for ComfyUI."""
 
+import argparse
 
-def add_command(commands):
-    from .main import Plain, _add_common, example
+from ..errors import printable
 
+
+def add_command(commands, add_common):
     command = commands.add_parser(
-        "latent", help="write a style's start as a .latent file that ComfyUI loads", formatter_class=Plain,
-        epilog=example("latent --model TUNED --start matched --seeds 0-3 --out style.latent"),
+        "latent", help="write a style's start as a .latent file that ComfyUI loads",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n  python -m dislib latent --model TUNED --start matched --seeds 0-3 --out style.latent",
     )
     command.set_defaults(run=run)
-    _add_common(command)
+    add_common(command)
     command.add_argument("--prior", metavar="FILE", help="the style prior; default: the one the model was fine-tuned with")
     command.add_argument("--start", choices=("white", "paper", "matched", "leak"), help="default: paper with a prior,"
                          " else white")
@@ -38,7 +41,7 @@ def run(arguments):
     z = prior.start(seeds, start, scheduler=scheduler) if prior else white_noise(seeds, latent_shape(pipe))
     about = {"made by": "diffusion-in-style-course", "model": model_id(pipe), "start": start, "seeds": arguments.seeds}
     write_latent(out, z, pipe, abar=a**2, about=about)
-    print(f"{out}: {len(seeds)} latents {tuple(z.shape[1:])} for the {start} start at t = {t}")
+    print(f"{printable(out)}: {len(seeds)} latents {tuple(z.shape[1:])} for the {start} start at t = {t}")
     print("In ComfyUI: put it into input/, Load Latent, KSampler (Advanced) with add_noise disabled, start_at_step 0,")
     print("a sampler without fresh noise (euler, dpmpp_2m, ddim), and the scheduler normal, simple or karras.")
     return 0

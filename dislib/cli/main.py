@@ -238,7 +238,7 @@ def _parser():
     _add_generate(commands)
     finetune.add_command(commands)
     evaluate.add_command(commands)
-    latent.add_command(commands)
+    latent.add_command(commands, _add_common)
     return parser
 
 

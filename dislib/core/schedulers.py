@@ -79,7 +79,7 @@ def make_scheduler(pipe: StableDiffusionPipeline, scheduler="dpm", *, eta: float
     return made
 
 
-# What a sampler by name takes from the pipeline's scheduler: the noise schedule and what the U-Net predicts.
+# What a sampler by name takes from the pipeline's scheduler: the noise schedule and what the U-Net predicts (eps or v).
 _SCHEDULE = (
     "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
     "rescale_betas_zero_snr",

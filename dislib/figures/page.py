@@ -81,7 +81,7 @@ class Page:
         """Write the page whole or not at all; returns its path."""
         path = Path(path)
         make_folder(path.parent)
-        write_atomic(path, self.html().encode("utf-8", "backslashreplace"))
+        write_atomic(path, self.html().encode())
         return path
 
 

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from ..errors import DislibWarning, ModelError, PromptError, shorten
 from .images import load_image
-from .prompts import CAPTIONS, read_captions, read_text_file
+from .prompts import CAPTIONS, read_caption, read_captions
 
 BLIP = "Salesforce/blip-image-captioning-large"
 FLORENCE = "florence-community/Florence-2-base"  # 0.23 billion weights, MIT licence
 MODELS = {"florence": FLORENCE, "blip": BLIP}
-SOURCES = ("metadata", "names", *MODELS)
-MAX_CAPTION = 2_000  # letters; CLIP reads some 300 of them
+SOURCES = ("metadata", "txt", "written", "names", *MODELS)
 
 
 def captions_of(files, source="metadata", *, leave_out=(), model=None, gaps=None):
@@ -22,11 +21,12 @@ def captions_of(files, source="metadata", *, leave_out=(), model=None, gaps=None
     Args:
         files: paths, all of one folder.
         source: "metadata" reads the folder's `metadata.jsonl`, or the `.txt` beside a picture that has no line there;
-            "names" makes "red house" of `red_house_03.png`; "florence" and "blip" let a captioning model of the hub
-            look at the pictures (best on a GPU).
+            "written" does so too, and may leave gaps; "txt" reads `house.txt` beside `house.png` alone; "names" makes
+            "red house" of `red_house_03.png`; "florence" and "blip" let a captioning model of the hub look at the
+            pictures (best on a GPU).
         leave_out: words and phrases to take out wherever they occur, so that the style is left to the noise.
         model: hub id or folder of the captioning model, in place of the usual one.
-        gaps: "florence" or "blip", to describe the pictures for which nothing is written (source "metadata" only).
+        gaps: "florence" or "blip", to describe the pictures for which nothing is written (source "written" only).
 
     Returns:
         list of strings.
@@ -37,20 +37,25 @@ def captions_of(files, source="metadata", *, leave_out=(), model=None, gaps=None
     """
     if source not in SOURCES:
         raise PromptError(f"there is no source of captions {source!r}; choose one of {', '.join(SOURCES)}")
-    if gaps is not None and (source != "metadata" or gaps not in MODELS):
-        raise PromptError(f'gaps= is one of {", ".join(MODELS)}, beside source="metadata"; got {gaps!r} and {source!r}')
+    if gaps is not None and (source != "written" or gaps not in MODELS):
+        raise PromptError(f'gaps= is one of {", ".join(MODELS)}, beside source="written"; got {gaps!r} and {source!r}')
     files = [Path(file) for file in files]
-    if gaps is not None:
-        said = _filled(files, gaps, model)
-    elif source in MODELS:
-        said = _looked_at(files, source, model)
+    readers = {"metadata": _from_metadata, "txt": _from_txt, "names": _from_names}
+    if source == "written":
+        said = _written(files, gaps, model)
     else:
-        said = {"metadata": _from_metadata, "names": _from_names}[source](files)
+        said = readers[source](files) if source in readers else _looked_at(files, source, model)
     _check_left_out(said, leave_out)
     said = [without(text, leave_out) for text in said]
     if bare := [file.name for file, text in zip(files, said) if not text]:
         raise PromptError(f"no caption is left for {shorten(', '.join(bare), 200)}; write one into metadata.jsonl")
     return said
+
+
+def written(files):
+    """From file to what a person wrote for it, in `metadata.jsonl` or else in a .txt beside it; "" for nothing."""
+    files = [Path(file) for file in files]
+    return {file: text or "" for file, text in zip(files, _line_or_text(files))}
 
 
 def without(text, words):
@@ -81,32 +86,25 @@ def _check_left_out(said, words):
             warnings.warn(f"{shorten(phrase)!r} is to be left out and is in no caption", DislibWarning, stacklevel=3)
 
 
-def written(files):
-    """From file to what a person wrote for it, in `metadata.jsonl` or else in a .txt beside it; "" for nothing."""
-    files = [Path(file) for file in files]
-    captions = read_captions(files[0].parent) if (files[0].parent / CAPTIONS).exists() else {}
-    captions = {_same(name): text for name, text in captions.items()}
-    return {file: captions.get(_same(file.name)) or _beside(file) or "" for file in files}
-
-
-def _filled(files, gaps, model):
-    said = written(files)
-    missing = [file for file in files if not said[file].strip()]
-    said |= dict(zip(missing, _looked_at(missing, gaps, model))) if missing else {}
-    return [said[file] for file in files]
-
-
 def _from_metadata(files):
-    folder, said = files[0].parent, [_beside(file) for file in files]
-    if (folder / CAPTIONS).exists() or not any(said):
-        captions = {_same(name): text for name, text in read_captions(folder).items()}
-        said = [captions.get(_same(file.name), text) for file, text in zip(files, said)]
+    folder, said = files[0].parent, _line_or_text(files)
+    if not any(said):
+        read_captions(folder)  # says what a folder without any may hold
     if missing := [file.name for file, text in zip(files, said) if text is None]:
         raise PromptError(
             f"{folder} has no caption for {len(missing)} of {len(files)} images: {shorten(', '.join(missing), 200)};"
             f" add lines to {CAPTIONS}, or a .txt of its name beside each, or take captions from the file names"
             " (--caption names)"
         )
+    return said
+
+
+def _line_or_text(files):
+    """The line of `metadata.jsonl` for each file, or else the .txt beside it, or else None."""
+    folder, said = files[0].parent, [_beside(file) for file in files]
+    if (folder / CAPTIONS).exists():
+        captions = {_same(name): text for name, text in read_captions(folder).items()}
+        said = [captions.get(_same(file.name), text) for file, text in zip(files, said)]
     return said
 
 
@@ -117,11 +115,8 @@ def _same(name):
 
 def _beside(file):
     """The caption in the `.txt` of the picture's name, as most trainers have it; None if there is none."""
-    path = file.with_suffix(".txt")
-    text = " ".join(read_text_file(path).split()) if path.exists() else None
-    if len(text or "") > MAX_CAPTION:
-        raise PromptError(f"{path} has {len(text):,} letters, which is no caption; at most {MAX_CAPTION:,}")
-    return text
+    path = _txt(file)
+    return read_caption(path) if path.exists() else None
 
 
 def _from_names(files):
@@ -133,6 +128,32 @@ def _from_names(files):
             " name them such as red_house_03.png, or write captions into metadata.jsonl"
         )
     return words
+
+
+def _txt(file):
+    return file.with_suffix(".txt")
+
+
+def _from_txt(files):
+    if missing := [file.name for file in files if not _txt(file).exists()]:
+        raise PromptError(
+            f"{len(missing)} of {len(files)} images have no .txt beside them: {shorten(', '.join(missing), 200)};"
+            f" write one line into {_txt(Path(missing[0]))}, and so on"
+        )
+    return [read_caption(_txt(file)) for file in files]
+
+
+def _written(files, gaps, model):
+    said = written(files)
+    missing = [file for file in files if not said[file]]
+    if missing and gaps is None:
+        names = shorten(", ".join(file.name for file in missing), 200)
+        raise PromptError(
+            f"nothing is written for {len(missing)} of {len(files)} images: {names}; write a line into metadata.jsonl or"
+            f" into {_txt(missing[0]).name} beside the picture, or let a model describe them (--caption florence)"
+        )
+    said |= dict(zip(missing, _looked_at(missing, gaps, model))) if missing else {}
+    return [said[file] for file in files]
 
 
 def _looked_at(files, source, model=None):
@@ -154,8 +175,9 @@ def _looked_at(files, source, model=None):
     eyes, task = eyes.to(device).eval(), {"text": "<CAPTION>"} if source == "florence" else {}
     said = []
     for file in files:
+        picture = load_image(file, 512)  # turned, on white, square as the U-Net will see it
         with torch.no_grad():
-            inputs = processor(images=load_image(file), return_tensors="pt", **task).to(device, eyes.dtype)
+            inputs = processor(images=picture, return_tensors="pt", **task).to(device, eyes.dtype)
             tokens = eyes.generate(**inputs, max_new_tokens=32, num_beams=3, do_sample=False)
         said.append(processor.decode(tokens[0], skip_special_tokens=True).strip(" .\n"))
     return said

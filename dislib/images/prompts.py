@@ -68,13 +68,16 @@ def _other_captions(folder):
     return f" (but {shorten(', '.join(others))}, which is not read)" if others else ""
 
 
-def read_text_file(path):
-    """The text of a file in UTF-8 or UTF-16, at most 100 MB of it.
+def read_caption(path):
+    """The caption in a .txt beside a picture: its lines joined into one; "" for a blank file.
 
     Raises:
-        PromptError: it cannot be read.
+        PromptError: it is missing, wrongly encoded, or far too long to be a caption.
     """
-    return check_text(_read_text(path), f"text in {path}:")
+    text = " ".join(_read_text(path).split())
+    if len(text) > MAX_CAPTION:
+        raise PromptError(f"{path} has {len(text):,} letters, which is no caption; at most {MAX_CAPTION:,}")
+    return check_text(text, f"caption in {path}:")
 
 
 def read_prompts(path):

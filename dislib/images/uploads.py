@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
 from ..errors import DislibError, PromptError, shorten
-from ..files import make_folder, write_atomic, write_json, write_png
-from .captions import MAX_CAPTION
+from ..files import make_folder, read_json, write_atomic, write_json, write_png
 from .images import image_problem, load_image
+from .prompts import MAX_CAPTION
 
 MAX_BYTES = 30_000_000  # of one file
 MAX_PICTURES = 200  # in one folder
@@ -87,7 +84,7 @@ def take_in(folder: str | os.PathLike, uploads: Iterable[Upload]) -> TakenIn:
 def read_ledger(folder) -> list[dict]:
     """What has been taken in: a dict of `file`, `name` (as it came) and `pixels` (a hash) each; [] if nothing or damaged."""
     try:
-        rows = json.loads((Path(folder) / LEDGER).read_text(encoding="utf-8"))
+        rows = read_json(Path(folder) / LEDGER)
         return [row for row in rows if {"file", "name", "pixels"} <= set(row) and (Path(folder) / row["file"]).is_file()]
     except (OSError, ValueError, TypeError):
         return []
@@ -112,23 +109,21 @@ def _suffix(name):
 
 
 def _take_picture(folder, ledger, name, data):
-    numbers = [int(path.stem) for path in folder.glob("*.png") if path.stem.isdecimal()]
-    _check(name, data, len(numbers))
+    _check(name, data, len(ledger))
     incoming = folder / ".incoming"
     write_atomic(incoming, data)
     try:
         if problem := image_problem(incoming):
             raise DislibError(problem)
-        with Image.open(incoming) as image:
-            side = min(*image.size, MAX_SIDE)
-        picture = load_image(incoming, side)
+        picture = load_image(incoming, most=MAX_SIDE)
     finally:
         with contextlib.suppress(OSError):
             incoming.unlink()
     pixels = hashlib.sha256(picture.tobytes()).hexdigest()
     if same := next((row for row in ledger if row["pixels"] == pixels), None):
         raise DislibError(f"shows the same as {shorten(same['name'])}, which is there already")
-    file = folder / f"{max(numbers, default=-1) + 1:03d}.png"  # of the files, not the ledger, which may be damaged
+    number = 1 + max((int(Path(row["file"]).stem) for row in ledger), default=-1)
+    file = folder / f"{number:03d}.png"
     write_png(file, picture)
     ledger.append({"file": file.name, "name": shorten(os.path.basename(name), 120), "pixels": pixels})
     return file

@@ -19,7 +19,6 @@ from ..core.latent_file import KEY, MARK, as_comfyui_reads, as_diffusers_takes, 
 from ..core.pipeline import SD15, TINY, separate
 from ..core.prediction import eps_of, velocity, x0_of
 from ..core.prior import first_timestep
-from ..device import pick_device
 from ..errors import DislibError, ModelError
 from ..evaluation.judge import Fidelity, both_features, load_judge, look
 from ..evaluation.metrics import fid
@@ -31,7 +30,6 @@ from ..training.objective import velocity_loss
 from ..training.result import base_name, plain_code
 from .claim import below, check
 from .exercise import as_array, as_number, call, close, right, wrong
-from .lesson_03 import claim_nearer_to_style
 from .live import Film, together
 
 GIB, T4 = 2**30, 15.0  # what a T4 of 16 GB has to give, in GiB
@@ -101,8 +99,6 @@ def check_machine(model, *, cuda=None, memory=None, free=None):
     free = shutil.disk_usage(".").free / GIB if free is None else free
     if model == TINY:
         return f"OK    the embedded model runs on any processor{f'; here is also a {cuda}' if cuda else ''}."
-    if not cuda and pick_device() == "mps":
-        return "NOTE  an Apple GPU, in float32. Nobody has tried this lesson on one: take few pictures first."
     if not cuda:
         raise DislibError(f'no GPU is on. {_how_to_turn_on()} Until then, set MODEL = "tiny": the cells are the same.')
     lines = [f"OK    {cuda}, {memory:.0f} GiB; number format float16."]
@@ -246,13 +242,13 @@ def claim_closer(ours, base, again, style, *, threshold=0.8):
     """
     if min(map(len, (ours, base, again, style))) < 2:
         raise DislibError("FID needs at least 2 pictures in each heap")
-    whole = fid(base, style)
-    text = f"FID of {len(ours)} pictures against {len(style)} of the style is {fid(ours, style):.0f} after tuning and"
-    return check(
-        "Tuning brings the pictures closer to the style", lambda heap: below(fid(heap, style) / whole, threshold),
-        (ours,), (again,), text=f"{text} {whole:.0f} before: {{value}} times as much.", unit="{:.2f}",
-        against="for the untrained model with other seeds", why="fixed beforehand",
-    )  # fmt: skip
+    distance = {name: fid(x, style) for name, x in {"ours": ours, "base": base, "again": again}.items()}
+    text = (f"FID of {len(ours)} pictures against {len(style)} of the style: {distance['ours']:.0f} after tuning,"
+            f" {distance['base']:.0f} before, {distance['again']:.0f} before with other seeds.")
+    return check("Tuning brings the pictures closer to the style",
+                 lambda name: below(distance[name] / distance["base"], threshold), ("ours",), ("again",),
+                 text=f"{text} That is {{value}} of what it was.", against="with the base model's pictures from other seeds",
+                 why="a fifth less is more than other seeds make of the same model", unit="{:.2f}")
 
 
 def claim_half_is_enough(half, whole, other, *, threshold=0.1):
@@ -266,12 +262,10 @@ def claim_half_is_enough(half, whole, other, *, threshold=0.1):
         other: of other pictures of the style.
     """
     error = whole.std / math.sqrt(whole.meta["n"])
-    return check(
-        "Half precision is enough for a prior",
-        lambda prior: below(((prior.mean - whole.mean) / error).square().mean().sqrt(), threshold), (half,), (other,),
-        text="Half precision moves the prior's mean by {value} of its standard error.",
-        against="for other pictures of the same style", why="fixed beforehand", unit="{:.3f}",
-    )  # fmt: skip
+    moved = lambda prior: float(((prior.mean - whole.mean) / error).square().mean().sqrt())
+    return check("Half precision is enough for a prior", lambda prior: below(moved(prior), threshold), (half,), (other,),
+                 text="Half precision moves the mean by {value} of its standard error.", unit="{:.3f}",
+                 against="with other pictures of the same style", why="a tenth of the standard error drowns in it")
 
 
 # --- models that predict v ----------------------------------------------------------------------------------------
@@ -291,11 +285,10 @@ def claim_v_needs_no_other_start(abars, *, reads="v_prediction", threshold=0.02)
         abars: abar at each step, rising, and at last 1.
         reads: what the sampler takes the output for.
     """
-    return check(
-        "A v-model needs no other start", lambda kind: below(_miss(abars, DRAWINGS, INK, kind), threshold), (reads,),
-        ("epsilon",), text="Read as v, the output brings the mean to within {value} of the pictures' spread.",
-        against="with the same output taken for eps", why="fixed beforehand", unit="{:.3g}",
-    )
+    return check("A v-model needs no other start",
+                 lambda kind: below(_miss(abars, DRAWINGS, INK, kind), threshold), (reads,), ("epsilon",),
+                 text="Read as v, the output brings the mean to within {value} of the pictures' spread.",
+                 against="with the same output taken for eps", why="a fiftieth of the spread is never seen")
 
 
 def _miss(abars, data, noise, kind):
@@ -370,18 +363,13 @@ def claim_start_travels(path, z, pipe, *, abar, threshold=1e-4):
     bare = path.with_name(f"unmarked-{path.name}")
     try:
         write_safetensors(bare, {KEY: tensors[KEY]}, {})
-        return check(
-            "The start travels in a latent file",
-            lambda file: below(_far(as_diffusers_takes(as_comfyui_reads(file), pipe, abar=abar), z), threshold), (path,),
-            (bare,), text="Read by ComfyUI's rules, the file gives z_T back to within {value} of its spread.",
-            against=f"without '{MARK}' in the file", why="fixed beforehand", unit="{:.1e}",
-        )  # fmt: skip
+        far = lambda file: as_diffusers_takes(as_comfyui_reads(file), pipe, abar=abar) - z
+        return check("The start travels in a latent file",
+                     lambda file: below(far(file).abs().max() / z.std(), threshold), (path,), (bare,),
+                     text="Read by ComfyUI's rules, the file gives z_T back to within {value} of its spread.", unit="{:.2g}",
+                     against=f"without {MARK!r} in the file", why="float32 keeps seven digits, and four are enough")
     finally:
         bare.unlink(missing_ok=True)
-
-
-def _far(found, z):
-    return float((found - z).abs().max() / z.std())
 
 
 def check_raw(function):

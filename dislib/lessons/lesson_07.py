@@ -253,16 +253,14 @@ def claim_page_stands_alone(page: str):
     in a file of its own.
     """
     beside = re.sub(r'src="data:[^"]*"', 'src="picture.jpg"', page, count=1)
-    return check(
-        "The page stands alone", lambda text: below(_loose(text), 1), (page,), (beside,),
-        text="{value} addresses lead out of the page, or scripts run in it.",
-        against="with its first picture in a file of its own", why="there may be none", unit="{:.0f}",
-    )
+    return check("The page stands alone", _loose, (page,), (beside,), unit="{:.0f}",
+                 text="The page holds {value} addresses that lead out of it, or scripts.",
+                 against="with one picture in a file of its own", why="a single one is one too many")
 
 
 def _loose(page):
     found = Tags(page)
-    return len(found.leading_out) + found.scripts
+    return below(len(found.leading_out) + found.scripts, 1)
 
 
 HOSTILE = '</td><script>alert(1)</script><img src="x" onerror="alert(2)">\'"&<b>'
@@ -280,11 +278,9 @@ def claim_words_stay_words(build, words=HOSTILE):
     """
     harmless, page = len(Tags(build("harmless")).names), build(words)
     naive = page.replace(for_html(words), words)
-    return check(
-        "Words stay words", lambda text: below(len(Tags(text).names) - harmless, 1), (page,), (naive,),
-        text="Hostile words add {value} elements to the page.", against="without escaping", why="there may be none",
-        unit="{:.0f}",
-    )
+    return check("Words stay words", lambda page: below(len(Tags(page).names) - harmless, 1), (page,), (naive,),
+                 text="Hostile words add {value} elements to the page.", unit="{:.0f}",
+                 against="on the page as it would be without escaping", why="a single one can do harm")
 
 
 # --- exercises ----------------------------------------------------------------------------------------------------
@@ -332,3 +328,11 @@ def check_enough(answer, share=0.25):
     if answer > need:
         return wrong("That is more than enough; the smallest number is asked for.")
     return wrong(f"With {answer:g} pictures the error is still {1 / math.sqrt(max(answer, 1e-9)):.2f} sigma.")
+
+
+# What readers and the notebook take from here.
+__all__ = [
+    "Clock", "Film", "Look", "Upload", "Workshop", "bars", "build_page", "check_captions", "check_enough", "check_provenance",
+    "claim_nearer_to_style", "claim_page_stands_alone", "claim_words_stay_words", "copying", "from_folder", "off_centre",
+    "opened", "redraw", "separate", "split", "take_in",
+]  # fmt: skip

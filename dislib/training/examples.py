@@ -64,7 +64,7 @@ class TrainingSet:
             folder: images, with `metadata.jsonl` unless `caption` says otherwise.
             n: how many images, drawn by `seed` as `StylePrior.from_images` draws them; by default at most 50.
             seed: of that draw, and of the crops.
-            caption: "metadata", "names", "florence" or "blip", see `captions.captions_of`.
+            caption: "metadata", "txt", "written", "names", "florence" or "blip", see `captions.captions_of`.
             leave_out: words to take out of the captions (of the style, which the noise is to carry).
             random_flip: also use mirror images (not of captions that name left or right).
             center_crop: False to cut the square out at a random place, once an image, in place of the centre.

@@ -4,10 +4,11 @@ import dataclasses
 
 import ipywidgets as widgets
 
+from ..escaping import for_html
 from ..figures.plots import image_grid
 from ..lessons.lesson_07 import Look, Workshop, paint_set
 from .paint_latent import PAUSE, side_by_side
-from .panel import Panel, beside, caption, markup, picture, png
+from .panel import Panel, beside, caption, debounce, markup, picture, png
 
 SHOWN = 4  # scenes of the preview
 WORDS = {"paper": "Paper", "ink": "Ink", "wash": "Colour", "line": "Outline", "tones": "Tones", "border": "Border"}
@@ -28,7 +29,7 @@ class DesignStyle(Panel):
         super().__init__(on_error)
         self.workshop, self.n = workshop, n
         self._build(look or Look())
-        self._draw_soon = self.later(pause)
+        self._draw_soon = debounce(pause, lambda: self.act(self.draw))
         self.draw()
 
     @property
@@ -45,7 +46,7 @@ class DesignStyle(Panel):
     def paint(self):
         """Paint the whole set into `painted/` of the workshop."""
         self.workshop.paint(self.look, self.n)
-        self.told.value = markup(f"{self.n} pictures are in {self.workshop.painted}; run the next cells with them.")
+        self.told.value = markup(f"{self.n} pictures are in {for_html(self.workshop.painted)}; run the next cells with them.")
 
     def twin(self):
         """The preview as a figure."""
@@ -67,7 +68,7 @@ class DesignStyle(Panel):
         for control in self.controls.values():
             control.observe(lambda _: self._draw_soon(), "value")
         self.button = widgets.Button(description=f"Paint {self.n} pictures", icon="paint-brush")
-        self.button.on_click(lambda _: self.press(self.paint))
+        self.button.on_click(lambda _: self.act(self.paint))
         self.view, self.recipe, self.told = picture(SHOWN * 132), widgets.HTML(), widgets.HTML()
         side = widgets.VBox([caption("Design a style", bold=True), *self.controls.values(), self.button, self.told,
                              self.message], layout=widgets.Layout(margin="0 16px 0 0"))
