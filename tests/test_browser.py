@@ -428,7 +428,7 @@ def test_a_drawing_is_saved_and_uploaded(open_notebook, tmp_path):
     with page.expect_file_chooser() as chooser:  # ipywidgets makes its input when the button is pressed
         page.get_by_role("button", name="Upload pictures").click()
     chooser.value.set_files([drawing, tmp_path / "no.zip"])
-    page.get_by_text("1 pictures and 0 captions taken, 1 files refused").wait_for()
+    page.get_by_text("Pictures taken: 1, captions: 0, files refused: 1").wait_for()
     page.get_by_text("is an archive; unpack it").wait_for()
     taken = tmp_path / "ws" / "uploads" / "000.png"
     assert taken.is_file()

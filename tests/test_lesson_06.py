@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 
@@ -83,7 +84,7 @@ def test_memory_by_arithmetic():
 
 
 @pytest.mark.parametrize("answer, words", [
-    (..., "Put your number"), (None, "Put your number"), ("much", "One number"), (12.8, "8 bytes a weight for its two"),
+    (..., "in place of the dots"), (None, "in place of the dots"), ("much", "One number"), (12.8, "8 bytes a weight for its two"),
     (6.4, "Adam's two states are missing"), (3.2, "weights alone"), (7.2, "not one"),
     (8.6e9, "divide by 2**30"), (50, "Count bytes"),
 ])
@@ -425,46 +426,92 @@ def test_the_card_makes_no_private_path_known(tmp_path):
 
 @pytest.mark.slow
 def test_the_lessons_steps_at_full_size_with_random_weights():
-    """The exact configuration of Stable Diffusion 1.5: prior, the four starts, one U-Net step of each prediction, the latent
-    file, slicing of the VAE, in one process below 24 GiB."""
+    """The exact configuration of Stable Diffusion 1.5: captions' embeddings, prior, the four starts, the losses of both
+    predictions, a LoRA step by `finetune`, a picture by `paint`, the latent file, slicing of the VAE (to half a grey
+    level), in one process below 24 GiB."""
     done = subprocess.run([sys.executable, "-c", FULL_SIZE], check=False, capture_output=True, text=True, cwd="tests")
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     print(found)
-    assert found["prior"] == found["step"] == [4, 64, 64] and found["size"] == 512
-    assert found["slicing"] < 1e-3 and found["file"] < 1e-4 and found["peak_gib"] < 24
+    assert found["prior"] == [4, 64, 64] and found["size"] == 512 and found["text"] == [2, 77, 768]
+    assert found["picture"] == [512, 512] and math.isfinite(found["loss"])
+    assert found["slicing"] < 0.004 and found["file"] < 1e-4 and found["peak_gib"] < 24
 
 
 FULL_SIZE = """
 import json, tempfile, torch
-from helpers import images
+from helpers import images, tokenizer
 from dislib.cli.footprint import peak_gib
 from dislib.core.latent_file import as_comfyui_reads, as_diffusers_takes, write_latent
-from dislib.core.latents import decode
 from dislib.core.pipeline import image_size, latent_shape, random_sd15
 from dislib.core.prior import STARTS, StylePrior, first_timestep
+from dislib.core.sampling import paint
 from dislib.core.schedulers import make_scheduler
+from dislib.lessons.lesson_06 import GPU
+from dislib.training.examples import TrainingSet
+from dislib.training.finetune import finetune
 from dislib.training.objective import noise_loss, velocity_loss
 
-pipe = random_sd15()
-prior = StylePrior.from_images(pipe, images(2, size=512), batch_size=1)
+pipe = random_sd15(tokenizer=tokenizer(77))
+pipe.style_prior = None
+examples = TrainingSet.from_images(pipe, images(2, size=512), ["a", "b c"])
+prior = examples.prior(pipe)
 scheduler = make_scheduler(pipe)
 starts = {start: prior.start([0], start, scheduler=scheduler, steps=20) for start in STARTS}
 assert all(z.shape == (1, *latent_shape(pipe)) and z.isfinite().all() for z in starts.values())
-context, t = torch.randn(1, 77, 768), torch.tensor([999])
 with torch.no_grad():
-    out = pipe.unet(starts["matched"], 999, encoder_hidden_states=context).sample
     for loss in (noise_loss, velocity_loss):
-        assert loss(pipe.unet, pipe.scheduler, prior.sample([1]), prior.sample([2]), t, context).isfinite().all()
-    two = prior.sample([3, 4])
+        t = torch.tensor([999])
+        found = loss(pipe.unet, pipe.scheduler, prior.sample([1]), prior.sample([2]), t, examples.embeddings[:1])
+        assert found.isfinite().all()
+    two = prior.sample([3, 4]) / pipe.vae.config.scaling_factor
     pipe.vae.enable_slicing()
-    sliced = pipe.vae.decode(two / pipe.vae.config.scaling_factor).sample
+    sliced = pipe.vae.decode(two).sample
     pipe.vae.disable_slicing()
-    far = float((sliced - pipe.vae.decode(two / pipe.vae.config.scaling_factor).sample).abs().max())
+    far = float((sliced - pipe.vae.decode(two).sample).abs().max())
+settings = {**GPU.training, "max_train_steps": 1, "gradient_accumulation_steps": 1}
+(record,) = finetune(pipe, examples, noise=prior, rank=GPU.rank, **settings)
+((picture,),) = paint(pipe, ["a"], [0], start="matched", steps=1, guidance=1, scheduler="ddim")
 abar = first_timestep(scheduler, 20)[1] ** 2
 path = tempfile.mkdtemp() + "/a.latent"
 write_latent(path, starts["matched"], pipe, abar=abar)
 back = as_diffusers_takes(as_comfyui_reads(path), pipe, abar=abar)
-print(json.dumps({"prior": list(prior.shape), "step": list(out.shape[1:]), "size": image_size(pipe), "slicing": far,
-                  "file": float((back - starts["matched"]).abs().max()), "peak_gib": peak_gib("cpu")}))
+print(json.dumps({
+    "prior": list(prior.shape), "text": list(examples.embeddings.shape), "size": image_size(pipe), "slicing": far,
+    "loss": record.loss, "picture": list(picture.size), "file": float((back - starts["matched"]).abs().max()),
+    "peak_gib": peak_gib("cpu"),
+}))
 """
+
+
+# --- the notebook -----------------------------------------------------------------------------------------------------
+
+
+def solutions_of(path):
+    """The folded solutions of a notebook, as code."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells)
+    return re.findall(r"<summary>Solution</summary>\s*```python\n(.*?)```", text, re.DOTALL)
+
+
+def stored_claims(path):
+    """What the claims of a notebook said when it was last run."""
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        for output in cell.get("outputs", []):
+            text = "".join(output.get("data", {}).get("text/markdown", ""))
+            yield from re.findall(r"\*\*(Holds|Does not hold): (.*?)\.\*\*", text)
+
+
+def test_the_solutions_that_the_notebook_folds_away_are_right(root):
+    solutions = solutions_of(root / "notebooks" / "06_real_stable_diffusion.ipynb")
+    names = {"WEIGHTS": lesson.WEIGHTS}
+    for solution in solutions:
+        exec(solution, names)
+    assert len(solutions) == 3
+    assert lesson.check_memory(names["my_gib"]) and lesson.check_velocity(names["my_parts"])
+    assert lesson.check_raw(names["my_latent_tensor"])
+
+
+def test_the_claims_held_when_the_notebook_was_run(root):
+    found = list(stored_claims(root / "notebooks" / "06_real_stable_diffusion.ipynb"))
+    assert len(found) == 4 and {verdict for verdict, _ in found} == {"Holds"}, found

@@ -109,7 +109,8 @@ def _suffix(name):
 
 
 def _take_picture(folder, ledger, name, data):
-    _check(name, data, len(ledger))
+    numbers = [int(path.stem) for path in folder.glob("*.png") if path.stem.isdecimal()]
+    _check(name, data, len(numbers))
     incoming = folder / ".incoming"
     write_atomic(incoming, data)
     try:
@@ -122,8 +123,7 @@ def _take_picture(folder, ledger, name, data):
     pixels = hashlib.sha256(picture.tobytes()).hexdigest()
     if same := next((row for row in ledger if row["pixels"] == pixels), None):
         raise DislibError(f"shows the same as {shorten(same['name'])}, which is there already")
-    number = 1 + max((int(Path(row["file"]).stem) for row in ledger), default=-1)
-    file = folder / f"{number:03d}.png"
+    file = folder / f"{max(numbers, default=-1) + 1:03d}.png"  # of the files, not the ledger, which may be damaged
     write_png(file, picture)
     ledger.append({"file": file.name, "name": shorten(os.path.basename(name), 120), "pixels": pixels})
     return file

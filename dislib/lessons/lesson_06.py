@@ -19,6 +19,7 @@ from ..core.latent_file import KEY, MARK, as_comfyui_reads, as_diffusers_takes, 
 from ..core.pipeline import SD15, TINY, separate
 from ..core.prediction import eps_of, velocity, x0_of
 from ..core.prior import first_timestep
+from ..device import pick_device
 from ..errors import DislibError, ModelError
 from ..evaluation.judge import Fidelity, both_features, load_judge, look
 from ..evaluation.metrics import fid
@@ -99,6 +100,8 @@ def check_machine(model, *, cuda=None, memory=None, free=None):
     free = shutil.disk_usage(".").free / GIB if free is None else free
     if model == TINY:
         return f"OK    the embedded model runs on any processor{f'; here is also a {cuda}' if cuda else ''}."
+    if not cuda and pick_device() == "mps":
+        return "NOTE  an Apple GPU, in float32. Nobody has tried this lesson on one: take few pictures first."
     if not cuda:
         raise DislibError(f'no GPU is on. {_how_to_turn_on()} Until then, set MODEL = "tiny": the cells are the same.')
     lines = [f"OK    {cuda}, {memory:.0f} GiB; number format float16."]

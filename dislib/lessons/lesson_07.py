@@ -328,11 +328,3 @@ def check_enough(answer, share=0.25):
     if answer > need:
         return wrong("That is more than enough; the smallest number is asked for.")
     return wrong(f"With {answer:g} pictures the error is still {1 / math.sqrt(max(answer, 1e-9)):.2f} sigma.")
-
-
-# What readers and the notebook take from here.
-__all__ = [
-    "Clock", "Film", "Look", "Upload", "Workshop", "bars", "build_page", "check_captions", "check_enough", "check_provenance",
-    "claim_nearer_to_style", "claim_page_stands_alone", "claim_words_stay_words", "copying", "from_folder", "off_centre",
-    "opened", "redraw", "separate", "split", "take_in",
-]  # fmt: skip

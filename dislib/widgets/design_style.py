@@ -8,7 +8,7 @@ from ..escaping import for_html
 from ..figures.plots import image_grid
 from ..lessons.lesson_07 import Look, Workshop, paint_set
 from .paint_latent import PAUSE, side_by_side
-from .panel import Panel, beside, caption, debounce, markup, picture, png
+from .panel import Panel, beside, caption, markup, picture, png
 
 SHOWN = 4  # scenes of the preview
 WORDS = {"paper": "Paper", "ink": "Ink", "wash": "Colour", "line": "Outline", "tones": "Tones", "border": "Border"}
@@ -29,7 +29,7 @@ class DesignStyle(Panel):
         super().__init__(on_error)
         self.workshop, self.n = workshop, n
         self._build(look or Look())
-        self._draw_soon = debounce(pause, lambda: self.act(self.draw))
+        self._draw_soon = self.later(pause)
         self.draw()
 
     @property
@@ -68,7 +68,7 @@ class DesignStyle(Panel):
         for control in self.controls.values():
             control.observe(lambda _: self._draw_soon(), "value")
         self.button = widgets.Button(description=f"Paint {self.n} pictures", icon="paint-brush")
-        self.button.on_click(lambda _: self.act(self.paint))
+        self.button.on_click(lambda _: self.press(self.paint))
         self.view, self.recipe, self.told = picture(SHOWN * 132), widgets.HTML(), widgets.HTML()
         side = widgets.VBox([caption("Design a style", bold=True), *self.controls.values(), self.button, self.told,
                              self.message], layout=widgets.Layout(margin="0 16px 0 0"))

@@ -19,6 +19,7 @@ _SURFACE = """<!DOCTYPE html><html lang="en"><meta charset="utf-8"><style>
 body{margin:0;font:14px system-ui,sans-serif;background:#fbfbf8;color:#1b1b1b}
 canvas{border:1px solid #888;touch-action:none;cursor:crosshair;display:block;background:#fff}
 p{margin:4px 0} button,input{font:inherit;margin-right:8px;vertical-align:middle}
+input[type=range]{width:80px} input[type=color]{width:40px}
 </style><p><label>Ink <input type="color" id="ink" value="#1b1b1b"></label>
 <label>Paper <input type="color" id="paper" value="#ffffff"></label>
 <label>Width <input type="range" id="width" min="2" max="40" value="10"></label></p>
@@ -68,7 +69,7 @@ class YourPictures(Panel):
         taken = take_in(self.workshop.uploads, uploads)
         self.refused = taken.refused
         self.draw()
-        found = f"{len(taken.pictures)} pictures and {taken.captions} captions taken, {len(taken.refused)} files refused."
+        found = f"Pictures taken: {len(taken.pictures)}, captions: {taken.captions}, files refused: {len(taken.refused)}."
         self.report.value = note(found, CARE if taken.refused else RIGHT) + _listed(taken.refused)
 
     def save_captions(self):
@@ -97,7 +98,7 @@ class YourPictures(Panel):
         self.captions.value = "\n".join(said)
         own = len(list(self.workshop.uploads.glob("*.png")))
         need = f"{LEAST - own} more and your own take the place of those painted by numbers" if own < LEAST else "yours count"
-        self.count.value = markup(f"{own} pictures of your own: {need}. Below, those that count now.")
+        self.count.value = markup(f"Pictures of your own: {own}; {need}. Below, those that count now.")
 
     def twin(self):
         """The pictures that count and their captions as a figure; with those refused."""
@@ -119,7 +120,8 @@ class YourPictures(Panel):
             self.act(lambda: self.receive(uploads))
 
     def _build(self):
-        self.upload = widgets.FileUpload(accept="image/*,.txt", multiple=True, description="Upload pictures")
+        self.upload = widgets.FileUpload(accept="image/*,.txt", multiple=True, description="Upload pictures",
+                                         layout=widgets.Layout(width="160px"))
         self.upload.observe(self._chosen, "value")
         self.surface = widgets.HTML(surface())
         self.count, self.report = widgets.HTML(), widgets.HTML()
@@ -127,9 +129,10 @@ class YourPictures(Panel):
         self.captions = widgets.Textarea(description="Captions", rows=8, layout=widgets.Layout(width="700px"),
                                          continuous_update=False)
         self.save_button = widgets.Button(description="Keep captions", icon="check")
-        self.save_button.on_click(lambda _: self.act(self.save_captions))
-        self.forget_button = widgets.Button(description="Delete my uploads", icon="trash")
-        self.forget_button.on_click(lambda _: self.act(self.forget))
+        self.save_button.on_click(lambda _: self.press(self.save_captions))
+        self.forget_button = widgets.Button(description="Delete my uploads", icon="trash",
+                                            layout=widgets.Layout(width="180px"))
+        self.forget_button.on_click(lambda _: self.press(self.forget))
         drawing = widgets.Accordion([self.surface])
         drawing.set_title(0, "Draw (save each drawing, then upload it)")
         drawing.selected_index = None
