@@ -4,6 +4,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
+import sysconfig
 import tomllib
 
 import pytest
@@ -176,7 +177,10 @@ def test_colab_constraints_differ_only_where_they_must():
 @pytest.mark.skipif(sys.prefix not in ENVIRONMENTS, reason="in none of the environments that make keeps")
 def test_environment_holds_the_pinned_set():
     assert importlib.util.find_spec("torchvision") is None, "uninstall torchvision: it breaks diffusers here"
-    installed = {canonicalize_name(d.metadata["Name"]): d.version for d in importlib.metadata.distributions()}
+    # Not all of sys.path: setuptools puts copies of its own on it, in other versions, as soon as somebody imports it.
+    places = sorted({sysconfig.get_paths()[key] for key in ("purelib", "platlib")})
+    found = importlib.metadata.distributions(path=places)
+    installed = {canonicalize_name(d.metadata["Name"]): d.version for d in found}
     wrong = [f"{r} but {installed[name]} is installed" for r in constraints(ENVIRONMENTS[sys.prefix])
              if (name := canonicalize_name(r.name)) in installed and (r.marker is None or r.marker.evaluate())
              and Version(installed[name]).public not in r.specifier]
